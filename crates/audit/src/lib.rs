@@ -1,0 +1,1 @@
+//! Ingests evidence, chains it, serves search.

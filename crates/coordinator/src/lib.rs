@@ -1,0 +1,1 @@
+//! Sessions, leases, delegations, idempotency.

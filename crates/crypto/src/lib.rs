@@ -1,0 +1,1 @@
+//! Zone keys, mandates, request signatures, sealed values.

@@ -1,0 +1,1 @@
+//! Topics, signed stream messages, in-process delivery.

@@ -1,0 +1,1 @@
+//! Audit events, local write-ahead log, hash chain, Merkle checkpoints, offline verification.

@@ -1,0 +1,1 @@
+//! Shared server pieces: errors, request ids, auth extractors, limits, metrics, health.

@@ -1,0 +1,1 @@
+//! Policy documents to compiled zone policy to decision with explanation.

@@ -1,0 +1,1 @@
+//! The security token service: decides and mints.
