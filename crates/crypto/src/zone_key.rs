@@ -1,0 +1,194 @@
+//! The keys of a zone: ES256 (ECDSA on P-256 with SHA-256, RFC 7518 §3.4).
+
+use std::fmt;
+
+use aws_lc_rs::rand::SystemRandom as AwsRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    ParsedPublicKey,
+};
+use caracal_core::Secret;
+use caracal_core::id::KeyId;
+use thiserror::Error;
+
+use crate::base64url;
+use crate::claims::Claims;
+use crate::mandate::MAX_TOKEN_BYTES;
+
+/// The length of an uncompressed P-256 point: `04`, x, y (SEC 1 §2.3.3).
+const POINT_BYTES: usize = 65;
+
+/// A key cannot be made or read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// The bytes are no P-256 key in the expected form.
+    #[error("not a P-256 key")]
+    Invalid,
+    /// The cryptographic module failed.
+    #[error("the cryptographic module cannot make or export a key")]
+    Module,
+}
+
+/// A mandate cannot be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SignError {
+    /// The mandate would be longer than [`MAX_TOKEN_BYTES`], so nobody would accept it.
+    #[error("the mandate would exceed {MAX_TOKEN_BYTES} bytes: ask for fewer resources or scopes")]
+    TooLarge,
+    /// The cryptographic module failed.
+    #[error("the cryptographic module cannot sign")]
+    Module,
+}
+
+/// A zone's private key, with its JOSE header encoded once.
+pub struct SigningKey {
+    pair: EcdsaKeyPair,
+    public: VerifyingKey,
+    encoded_header: String,
+}
+
+impl SigningKey {
+    /// A fresh key.
+    ///
+    /// # Errors
+    /// [`KeyError::Module`] when the cryptographic module fails.
+    pub fn generate(kid: KeyId) -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map_err(|_| KeyError::Module)?;
+        Self::new(kid, pair)
+    }
+
+    /// The key of a PKCS #8 document (RFC 5958).
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] for anything but an unencrypted P-256 key.
+    pub fn from_pkcs8(kid: KeyId, pkcs8: &Secret<Vec<u8>>) -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.expose())
+            .map_err(|_| KeyError::Invalid)?;
+        Self::new(kid, pair)
+    }
+
+    fn new(kid: KeyId, pair: EcdsaKeyPair) -> Result<Self, KeyError> {
+        let encoded_header =
+            base64url::encode(format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"JWT"}}"#));
+        let public = VerifyingKey::from_point(kid, pair.public_key().as_ref())?;
+        Ok(Self {
+            pair,
+            public,
+            encoded_header,
+        })
+    }
+
+    /// The key as a PKCS #8 document, to be sealed.
+    ///
+    /// # Errors
+    /// [`KeyError::Module`] when the cryptographic module fails.
+    pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, KeyError> {
+        let document = self.pair.to_pkcs8v1().map_err(|_| KeyError::Module)?;
+        Ok(Secret::new(document.as_ref().to_vec()))
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn kid(&self) -> &KeyId {
+        self.public.kid()
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.public
+    }
+
+    /// Signs `claims`: the compact mandate.
+    ///
+    /// # Errors
+    /// [`SignError`] when it would be too long, or the cryptographic module fails.
+    pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
+        let payload = serde_json::to_vec(claims).map_err(|_| SignError::Module)?;
+        let mut token = String::with_capacity(self.encoded_header.len() + payload.len() * 2 + 96);
+        token.push_str(&self.encoded_header);
+        token.push('.');
+        base64url::encode_onto(payload, &mut token);
+        let signature = self
+            .pair
+            .sign(&AwsRandom::new(), token.as_bytes())
+            .map_err(|_| SignError::Module)?;
+        token.push('.');
+        base64url::encode_onto(signature, &mut token);
+        if token.len() > MAX_TOKEN_BYTES {
+            Err(SignError::TooLarge)
+        } else {
+            Ok(token)
+        }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", self.kid())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A zone's public key.
+#[derive(Debug, Clone)]
+pub struct VerifyingKey {
+    kid: KeyId,
+    point: [u8; POINT_BYTES],
+    parsed: ParsedPublicKey,
+}
+
+impl VerifyingKey {
+    /// The key at an uncompressed point.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] unless `point` is 65 bytes, uncompressed and on the curve.
+    pub fn from_point(kid: KeyId, point: &[u8]) -> Result<Self, KeyError> {
+        let point: [u8; POINT_BYTES] = point.try_into().map_err(|_| KeyError::Invalid)?;
+        if point[0] != 4 {
+            return Err(KeyError::Invalid);
+        }
+        let parsed =
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| KeyError::Invalid)?;
+        Ok(Self { kid, point, parsed })
+    }
+
+    /// The key at the coordinates of a JWK (RFC 7518 §6.2.1): unpadded base64url of 32 bytes each.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] for any other text, or a point off the curve.
+    pub fn from_coordinates(kid: KeyId, x: &str, y: &str) -> Result<Self, KeyError> {
+        let x: [u8; 32] = base64url::decode_array(x).ok_or(KeyError::Invalid)?;
+        let y: [u8; 32] = base64url::decode_array(y).ok_or(KeyError::Invalid)?;
+        let mut point = [4; POINT_BYTES];
+        point[1..33].copy_from_slice(&x);
+        point[33..].copy_from_slice(&y);
+        Self::from_point(kid, &point)
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn kid(&self) -> &KeyId {
+        &self.kid
+    }
+
+    /// The uncompressed point: `04`, x, y.
+    #[must_use]
+    pub fn point(&self) -> &[u8] {
+        &self.point
+    }
+
+    pub(crate) fn x(&self) -> String {
+        base64url::encode(&self.point[1..33])
+    }
+
+    pub(crate) fn y(&self) -> String {
+        base64url::encode(&self.point[33..])
+    }
+
+    pub(crate) fn accepts(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.parsed.verify_sig(message, signature).is_ok()
+    }
+}
