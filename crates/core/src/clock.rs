@@ -106,7 +106,9 @@ impl Timestamp {
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000)).ok().map(Self)
+        i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000))
+            .ok()
+            .map(Self)
     }
 
     /// Parses the strict input form of the Coordinator and the Admin API: full date, `T`, `hh:mm:ss`
@@ -114,7 +116,11 @@ impl Timestamp {
     #[must_use]
     pub fn parse_utc(text: &str) -> Option<Self> {
         let shaped = text.len() >= 20 && text.as_bytes()[10] == b'T' && text.ends_with('Z');
-        if shaped { Self::parse_rfc3339(text) } else { None }
+        if shaped {
+            Self::parse_rfc3339(text)
+        } else {
+            None
+        }
     }
 
     fn to_offset_date_time(self) -> OffsetDateTime {
@@ -160,7 +166,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the system clock"
+    )]
     fn now(&self) -> Timestamp {
         let now = std::time::SystemTime::now();
         match now.duration_since(std::time::UNIX_EPOCH) {

@@ -22,7 +22,9 @@ pub struct InvalidId;
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b':'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b':'))
 }
 
 /// A fresh UUIDv7 (RFC 9562 §5.7) from the given clock and random source.
@@ -46,7 +48,11 @@ pub fn uuid_v7_millis(text: &str) -> Option<u64> {
         return None;
     }
     let raw = id.as_bytes();
-    Some(raw[..6].iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte)))
+    Some(
+        raw[..6]
+            .iter()
+            .fold(0, |millis, byte| millis << 8 | u64::from(*byte)),
+    )
 }
 
 macro_rules! text_id {
@@ -228,7 +234,10 @@ mod tests {
     fn a_malformed_request_id_is_replaced() {
         let clock = ManualClock::at(Timestamp::from_seconds(1));
         let random = SeededRandom::new(2);
-        assert_eq!(RequestId::accept(Some("abc-123"), &clock, &random).as_str(), "abc-123");
+        assert_eq!(
+            RequestId::accept(Some("abc-123"), &clock, &random).as_str(),
+            "abc-123"
+        );
         let made = RequestId::accept(Some("a b"), &clock, &random);
         assert!(uuid_v7_millis(made.as_str()).is_some());
     }

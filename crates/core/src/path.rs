@@ -50,8 +50,14 @@ impl RequestPath {
             return Err(PathRejected::TooLong);
         }
         let rest = raw.strip_prefix('/').ok_or(PathRejected::NotAbsolute)?;
-        let segments = rest.split('/').map(parse_segment).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { raw: raw.into(), segments: segments.into() })
+        let segments = rest
+            .split('/')
+            .map(parse_segment)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            raw: raw.into(),
+            segments: segments.into(),
+        })
     }
 
     /// The bytes that the caller sent; forward these.
@@ -101,7 +107,11 @@ fn judge_characters(segment: &str) -> Result<(), PathRejected> {
         let name = part.split(';').next().unwrap_or_default().trim();
         name == "." || name == ".."
     };
-    if segment.split('/').any(is_dots) { Err(PathRejected::DotSegment) } else { Ok(()) }
+    if segment.split('/').any(is_dots) {
+        Err(PathRejected::DotSegment)
+    } else {
+        Ok(())
+    }
 }
 
 fn decode_once(text: &str) -> Result<String, PathRejected> {
@@ -113,8 +123,12 @@ fn decode_once(text: &str) -> Result<String, PathRejected> {
     while let Some((&byte, tail)) = rest.split_first() {
         if byte == b'%' {
             let digits = tail.get(..2).ok_or(PathRejected::BadEscape)?;
-            let high = char::from(digits[0]).to_digit(16).ok_or(PathRejected::BadEscape)?;
-            let low = char::from(digits[1]).to_digit(16).ok_or(PathRejected::BadEscape)?;
+            let high = char::from(digits[0])
+                .to_digit(16)
+                .ok_or(PathRejected::BadEscape)?;
+            let low = char::from(digits[1])
+                .to_digit(16)
+                .ok_or(PathRejected::BadEscape)?;
             bytes.push(u8::try_from(high * 16 + low).map_err(|_| PathRejected::BadEscape)?);
             rest = &tail[2..];
         } else {
@@ -132,7 +146,9 @@ pub enum TemplateRejected {
     #[error("an operation path begins with '/'")]
     NotAbsolute,
     /// A brace that is not a whole-segment `{name}`.
-    #[error("a template segment is {{name}}: a letter or '_', then letters, digits or '_', at most 64")]
+    #[error(
+        "a template segment is {{name}}: a letter or '_', then letters, digits or '_', at most 64"
+    )]
     BadTemplate,
 }
 
@@ -153,8 +169,13 @@ impl PathTemplate {
     /// # Errors
     /// [`TemplateRejected`] when it is not absolute or a brace does not make a whole `{name}` segment.
     pub fn parse(text: &str) -> Result<Self, TemplateRejected> {
-        let rest = text.strip_prefix('/').ok_or(TemplateRejected::NotAbsolute)?;
-        rest.split('/').map(parse_template_segment).collect::<Result<Vec<_>, _>>().map(Self)
+        let rest = text
+            .strip_prefix('/')
+            .ok_or(TemplateRejected::NotAbsolute)?;
+        rest.split('/')
+            .map(parse_template_segment)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Self)
     }
 
     /// Whether a request path has this shape. Literals compare exactly, case-sensitive.
@@ -162,10 +183,14 @@ impl PathTemplate {
     pub fn matches(&self, path: &RequestPath) -> bool {
         let segments = path.segments();
         segments.len() == self.0.len()
-            && self.0.iter().zip(segments).all(|(declared, sent)| match declared {
-                TemplateSegment::Literal(text) => text == sent,
-                TemplateSegment::Parameter => !sent.is_empty(),
-            })
+            && self
+                .0
+                .iter()
+                .zip(segments)
+                .all(|(declared, sent)| match declared {
+                    TemplateSegment::Literal(text) => text == sent,
+                    TemplateSegment::Parameter => !sent.is_empty(),
+                })
     }
 
     /// Orders templates that match the same path: left to right a literal beats a parameter.
@@ -192,7 +217,9 @@ fn parse_template_segment(segment: &str) -> Result<TemplateSegment, TemplateReje
         .and_then(|rest| rest.strip_suffix('}'))
         .ok_or(TemplateRejected::BadTemplate)?;
     let mut characters = name.chars();
-    let first_ok = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let first_ok = characters
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let rest_ok = characters.all(|c| c.is_ascii_alphanumeric() || c == '_');
     if first_ok && rest_ok && name.len() <= 64 {
         Ok(TemplateSegment::Parameter)
@@ -208,7 +235,16 @@ mod tests {
 
     #[test]
     fn dots_inside_a_name_are_fine() {
-        for good in ["/.env", "/foo..bar", "/a/...", "/", "/a//b", "/50%25", "/a%2Fb", "/a;v=1"] {
+        for good in [
+            "/.env",
+            "/foo..bar",
+            "/a/...",
+            "/",
+            "/a//b",
+            "/50%25",
+            "/a%2Fb",
+            "/a;v=1",
+        ] {
             assert!(RequestPath::parse(good).is_ok(), "{good}");
         }
     }
@@ -216,20 +252,46 @@ mod tests {
     #[test]
     fn every_spelling_of_a_dot_segment_is_refused() {
         for bad in [
-            "/a/%2e%2e/b", "/a/%252e%252e/b", "/a/..%2fb", "/a/../b", "/a/.", "/a/..;/b", "/a/..;x=1/b",
-            "/a/%2e%2e;x/b", "/..",
+            "/a/%2e%2e/b",
+            "/a/%252e%252e/b",
+            "/a/..%2fb",
+            "/a/../b",
+            "/a/.",
+            "/a/..;/b",
+            "/a/..;x=1/b",
+            "/a/%2e%2e;x/b",
+            "/..",
         ] {
-            assert_eq!(RequestPath::parse(bad), Err(PathRejected::DotSegment), "{bad}");
+            assert_eq!(
+                RequestPath::parse(bad),
+                Err(PathRejected::DotSegment),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn backslashes_control_characters_and_bad_escapes_are_refused() {
-        for bad in ["/a\\b", "/a/%5cb", "/a/%255cb", "/a%00", "/a%0d%0a", "/a%7f"] {
-            assert_eq!(RequestPath::parse(bad), Err(PathRejected::ForbiddenCharacter), "{bad}");
+        for bad in [
+            "/a\\b",
+            "/a/%5cb",
+            "/a/%255cb",
+            "/a%00",
+            "/a%0d%0a",
+            "/a%7f",
+        ] {
+            assert_eq!(
+                RequestPath::parse(bad),
+                Err(PathRejected::ForbiddenCharacter),
+                "{bad}"
+            );
         }
         for bad in ["/%", "/%g0", "/%f", "/%ff"] {
-            assert_eq!(RequestPath::parse(bad), Err(PathRejected::BadEscape), "{bad}");
+            assert_eq!(
+                RequestPath::parse(bad),
+                Err(PathRejected::BadEscape),
+                "{bad}"
+            );
         }
         assert_eq!(RequestPath::parse("a"), Err(PathRejected::NotAbsolute));
     }
@@ -262,9 +324,16 @@ mod tests {
 
     #[test]
     fn the_same_shape_is_equal_whatever_the_names() {
-        assert_eq!(PathTemplate::parse("/a/{x}"), PathTemplate::parse("/a/{other}"));
+        assert_eq!(
+            PathTemplate::parse("/a/{x}"),
+            PathTemplate::parse("/a/{other}")
+        );
         for bad in ["/a/{", "/a/{}", "/a/x{y}", "/a/{1}", "/a/{a-b}", "/{x}{y}"] {
-            assert_eq!(PathTemplate::parse(bad), Err(TemplateRejected::BadTemplate), "{bad}");
+            assert_eq!(
+                PathTemplate::parse(bad),
+                Err(TemplateRejected::BadTemplate),
+                "{bad}"
+            );
         }
     }
 

@@ -24,7 +24,10 @@ pub fn bytes<const N: usize>(random: &dyn Random) -> [u8; N] {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[allow(clippy::expect_used, reason = "without randomness nothing safe can be answered")]
+    #[allow(
+        clippy::expect_used,
+        reason = "without randomness nothing safe can be answered"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system gives randomness");
     }

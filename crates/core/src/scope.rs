@@ -72,7 +72,9 @@ impl ScopeSet {
     /// Whether `scope` is in the set.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
-        self.0.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
+        self.0
+            .binary_search_by(|held| held.as_str().cmp(scope))
+            .is_ok()
     }
 
     /// Whether every scope of this set is in `other`.

@@ -48,6 +48,9 @@ mod tests {
     #[test]
     fn debug_output_hides_the_value() {
         let secret = Secret::new("cs_very-secret".to_owned());
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(***) Some(Secret(***))");
+        assert_eq!(
+            format!("{secret:?} {:?}", Some(&secret)),
+            "Secret(***) Some(Secret(***))"
+        );
     }
 }
