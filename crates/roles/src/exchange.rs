@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use caracal_core::id::ProviderId;
 use caracal_core::path::RequestPath;
 use caracal_core::{RequestId, ResourceIdentifier, Secret};
-use caracal_crypto::mandate::VerifiedMandate;
+use caracal_crypto::VerifiedMandate;
 use serde_json::{Map, Value};
 
 /// One governed call that the Gateway wants authority for.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use caracal_core::id::ZoneId;
-use caracal_crypto::mandate::KeySet;
+use caracal_crypto::KeySet;
 use thiserror::Error;
 
 /// The zone's keys could not be read: a dependency failure, never a verdict on a token.

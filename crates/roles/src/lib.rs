@@ -13,4 +13,4 @@ pub use exchange::{
 };
 pub use keys::{KeySource, KeysUnavailable};
 
-pub use caracal_crypto::mandate::VerifiedMandate;
+pub use caracal_crypto::VerifiedMandate;
