@@ -1,1 +1,21 @@
-//! Audit events, local write-ahead log, hash chain, Merkle checkpoints, offline verification.
+//! Audit events and the evidence they leave.
+//!
+//! An event travels like this:
+//!
+//! 1. A role builds an [`Event`] and awaits [`Journal::append`]. When that returns, the event's JSON
+//!    text and its signature are in the operating system's hands (or on the disk, by policy); only
+//!    then may the decision it records take effect.
+//! 2. The Audit role reads the log in order, verifies the signatures and gives each event its place
+//!    in its zone's [`chain`]: a sequence number, a leaf of the zone's [`merkle`] tree and a link to
+//!    the event before it.
+//! 3. A [`checkpoint`] signs the tree's size and root every few seconds.
+//! 4. An exported [`bundle`] can be checked by [`verify`] without the service: nothing removed,
+//!    nothing changed, order kept.
+
+pub mod event;
+pub mod log;
+pub mod sign;
+
+pub use event::{Decision, Event, EventType, Metadata, ReceivedEvent, Stamp};
+pub use log::{AppendError, Durability, Journal, JournalError, JournalOptions, Position};
+pub use sign::FrameSignature;
