@@ -9,7 +9,7 @@ use std::sync::Arc;
 use caracal_core::id::{
     ApplicationId, AuthorityRecordId, DelegationId, MandateId, SessionId, ZoneId,
 };
-use caracal_core::{ResourceIdentifier, Timestamp};
+use caracal_core::{ResourceIdentifier, SubjectType, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -38,27 +38,6 @@ impl MandateUse {
             Self::Session => "session",
             Self::Gateway => "gateway",
             Self::Resource => "resource",
-        }
-    }
-}
-
-/// Who the subject is: the `sub_type` claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SubjectType {
-    /// The application acts for itself.
-    Application,
-    /// The application acts for a federated user.
-    User,
-}
-
-impl SubjectType {
-    /// The value of the `sub_type` claim.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Application => "application",
-            Self::User => "user",
         }
     }
 }

@@ -210,3 +210,7 @@ fn parse_keyed(stored: &str) -> Option<Keyed<'_>> {
         tag: base64url::decode_array(tag)?,
     })
 }
+
+#[cfg(test)]
+#[path = "client_secret/tests.rs"]
+mod tests;

@@ -58,3 +58,36 @@ pub fn derive(kek: &Kek, purpose: Purpose) -> Result<Secret<[u8; 32]>, DeriveErr
 pub fn derive_hmac_key(kek: &Kek, purpose: Purpose) -> Result<HmacKey, DeriveError> {
     Ok(HmacKey::from_secret_bytes(derive(kek, purpose)?.expose()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sha256;
+
+    fn derived(seed: &[u8], purpose: Purpose) -> String {
+        let kek = Kek::from_bytes(Secret::new(sha256(seed))).unwrap();
+        hex::encode(derive(&kek, purpose).unwrap().expose())
+    }
+
+    #[test]
+    fn derived_keys_do_not_change() {
+        for (purpose, expected) in [
+            (Purpose::Idempotency, IDEMPOTENCY),
+            (Purpose::ConsoleSession, CONSOLE_SESSION),
+            (Purpose::SecretPepper, SECRET_PEPPER),
+        ] {
+            assert_eq!(derived(b"kek", purpose), expected);
+        }
+    }
+
+    #[test]
+    fn another_key_derives_another_subkey() {
+        assert_ne!(derived(b"other", Purpose::Idempotency), IDEMPOTENCY);
+    }
+
+    /// The subkeys of SHA-256(`kek`), computed apart from this code.
+    const IDEMPOTENCY: &str = "c4facdc125ca32e57689e225ee38303912ca3c31ad2eb7899c01c0413b3fc410";
+    const CONSOLE_SESSION: &str =
+        "57e3834ddda3a92417b956c3922d287b6041f8842c71b37c871688386611a125";
+    const SECRET_PEPPER: &str = "098d41b8c189a73ea2e96ba72c78683a9cd4fcc7f7737b6b3f7f556f3e30c849";
+}

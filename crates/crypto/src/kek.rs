@@ -146,3 +146,62 @@ fn refuse_patterns(bytes: &[u8; 32]) -> Result<(), KekError> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> Option<KekError> {
+        Kek::from_hex(&Secret::new(text.to_owned())).err()
+    }
+
+    fn refusal_of_bytes(byte: impl Fn(u8) -> u8) -> Option<KekError> {
+        let bytes: Vec<u8> = (0..32).map(byte).collect();
+        refusal(&hex::encode(bytes))
+    }
+
+    #[test]
+    fn a_random_key_is_read_in_either_case() {
+        let text = "8affeb86aaed33bfa011aafdd6b56492c518074449d71a505cb490a3ce5562f3";
+        for text in [text.to_owned(), text.to_uppercase()] {
+            let kek = Kek::from_hex(&Secret::new(text)).unwrap();
+            assert_eq!(hex::encode(kek.fingerprint()), "30c18d2f7fd1c40a");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_wrong() {
+        assert_eq!(refusal(""), Some(KekError::WrongLength));
+        assert_eq!(refusal("abc"), Some(KekError::WrongLength));
+        assert_eq!(refusal(&"a1".repeat(31)), Some(KekError::WrongLength));
+        assert_eq!(refusal(&"a1".repeat(33)), Some(KekError::WrongLength));
+        assert_eq!(refusal(&"xy".repeat(32)), Some(KekError::NotHex));
+        assert_eq!(
+            refusal(&format!("{}\n ", "a1".repeat(31))),
+            Some(KekError::NotHex)
+        );
+    }
+
+    #[test]
+    fn keys_that_nobody_drew_are_refused() {
+        assert_eq!(refusal_of_bytes(|_| 0), Some(KekError::AllZero));
+        assert_eq!(refusal_of_bytes(|_| 0xaa), Some(KekError::OneByte));
+        assert_eq!(refusal_of_bytes(|n| n), Some(KekError::Sequence));
+        assert_eq!(refusal_of_bytes(|n| 0x80 - n), Some(KekError::Sequence));
+        assert_eq!(
+            refusal_of_bytes(|n| n.wrapping_add(0xf0)),
+            Some(KekError::Sequence)
+        );
+        assert_eq!(
+            refusal_of_bytes(|n| if n % 2 == 0 { 1 } else { 9 }),
+            Some(KekError::BytePair)
+        );
+    }
+
+    #[test]
+    fn debug_output_hides_the_key() {
+        let text = "8affeb86aaed33bfa011aafdd6b56492c518074449d71a505cb490a3ce5562f3";
+        let kek = Kek::from_hex(&Secret::new(text.to_owned())).unwrap();
+        assert_eq!(format!("{kek:?}"), "Kek(30c18d2f7fd1c40a)");
+    }
+}

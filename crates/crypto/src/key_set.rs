@@ -137,3 +137,7 @@ fn jwk_json(key: &VerifyingKey) -> String {
         key.y()
     )
 }
+
+#[cfg(test)]
+#[path = "key_set/tests.rs"]
+mod tests;

@@ -32,7 +32,7 @@ pub mod zone_key;
 
 mod base64url;
 
-pub use claims::{Claims, DelegationHop, MandateUse, SubjectType};
+pub use claims::{Claims, DelegationHop, MandateUse};
 pub use digest::{sha256, sha256_hex};
 pub use hmac_key::HmacKey;
 pub use kek::{Kek, KeyRing};

@@ -217,3 +217,7 @@ fn judge(read: &ReadClaims, expect: &Expectation<'_>) -> Result<(), MandateError
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "mandate/tests.rs"]
+mod tests;

@@ -141,3 +141,7 @@ fn signed_text(timestamp: &str, nonce: &str, request: &SignedRequest<'_>) -> Str
     let body = sha256_hex(request.body);
     [timestamp, nonce, &method, request.path, &body].join("\n")
 }
+
+#[cfg(test)]
+#[path = "request_signature/tests.rs"]
+mod tests;

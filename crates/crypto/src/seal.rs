@@ -15,7 +15,7 @@
 //! | 85 | n + 16 | value, AES-256-GCM under the data key |
 //!
 //! The additional data of a layer are a label for the layer, the first 13 bytes, and the location's
-//! parts, each preceded by its length.
+//! parts, each preceded by its length as 8 bytes, big end first.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use caracal_core::id::ZoneId;
@@ -227,6 +227,11 @@ impl Layer<'_> {
 
 /// Length first, so that no two locations have the same encoding.
 fn append(data: &mut Vec<u8>, part: &[u8]) {
-    data.extend_from_slice(&part.len().to_be_bytes());
+    let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+    data.extend_from_slice(&length.to_be_bytes());
     data.extend_from_slice(part);
 }
+
+#[cfg(test)]
+#[path = "seal/tests.rs"]
+mod tests;

@@ -194,3 +194,7 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "secret_verifier/tests.rs"]
+mod tests;

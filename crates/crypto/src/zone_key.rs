@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::rand::SystemRandom as AwsRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    ParsedPublicKey,
+    ParsedPublicKey, Signature,
 };
 use caracal_core::Secret;
 use caracal_core::id::KeyId;
@@ -110,10 +110,7 @@ impl SigningKey {
         token.push_str(&self.encoded_header);
         token.push('.');
         base64url::encode_onto(payload, &mut token);
-        let signature = self
-            .pair
-            .sign(&AwsRandom::new(), token.as_bytes())
-            .map_err(|_| SignError::Module)?;
+        let signature = self.sign_bytes(token.as_bytes())?;
         token.push('.');
         base64url::encode_onto(signature, &mut token);
         if token.len() > MAX_TOKEN_BYTES {
@@ -121,6 +118,12 @@ impl SigningKey {
         } else {
             Ok(token)
         }
+    }
+
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Signature, SignError> {
+        self.pair
+            .sign(&AwsRandom::new(), message)
+            .map_err(|_| SignError::Module)
     }
 }
 
@@ -190,5 +193,71 @@ impl VerifyingKey {
 
     pub(crate) fn accepts(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kid() -> KeyId {
+        KeyId::parse("k1").unwrap()
+    }
+
+    #[test]
+    fn a_key_reads_back_from_its_document() {
+        let key = SigningKey::generate(kid()).unwrap();
+        let read = SigningKey::from_pkcs8(kid(), &key.to_pkcs8().unwrap()).unwrap();
+        assert_eq!(read.verifying_key().point(), key.verifying_key().point());
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_refused() {
+        let document = SigningKey::generate(kid()).unwrap().to_pkcs8().unwrap();
+        let cut = document.expose()[..document.expose().len() - 1].to_vec();
+        for bad in [Vec::new(), vec![0; 32], cut] {
+            let refused = SigningKey::from_pkcs8(kid(), &Secret::new(bad)).err();
+            assert_eq!(refused, Some(KeyError::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_point_off_the_curve_is_refused() {
+        let mut point = SigningKey::generate(kid())
+            .unwrap()
+            .verifying_key()
+            .point()
+            .to_vec();
+        point[64] ^= 1;
+        assert_eq!(
+            VerifyingKey::from_point(kid(), &point).err(),
+            Some(KeyError::Invalid)
+        );
+    }
+
+    #[test]
+    fn only_uncompressed_points_are_read() {
+        let point = SigningKey::generate(kid())
+            .unwrap()
+            .verifying_key()
+            .point()
+            .to_vec();
+        for bad in [
+            &[][..],
+            &point[..64],
+            &point[..33],
+            &[&[5], &point[1..]].concat(),
+        ] {
+            assert_eq!(
+                VerifyingKey::from_point(kid(), bad).err(),
+                Some(KeyError::Invalid)
+            );
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_private_key() {
+        let shown = format!("{:?}", SigningKey::generate(kid()).unwrap());
+        assert_eq!(shown, "SigningKey { kid: KeyId(k1), .. }");
     }
 }
