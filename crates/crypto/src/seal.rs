@@ -18,7 +18,7 @@
 //! parts, each preceded by its length as 8 bytes, big end first.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use caracal_core::id::ZoneId;
+use caracal_core::id::{ApplicationId, ProviderId, ZoneId};
 use caracal_core::random::bytes;
 use caracal_core::{Random, Secret};
 use thiserror::Error;
@@ -45,6 +45,30 @@ pub struct SealLocation<'a> {
     pub row: &'a str,
     /// The zone that owns the row; `None` for rows above zones.
     pub zone: Option<&'a ZoneId>,
+}
+
+impl<'a> SealLocation<'a> {
+    /// The secret part of a provider's configuration: a JSON object of its secret keys.
+    #[must_use]
+    pub fn provider_config(zone: &'a ZoneId, provider: &'a ProviderId) -> Self {
+        Self {
+            table: "providers",
+            column: "sealed_config",
+            row: provider.as_str(),
+            zone: Some(zone),
+        }
+    }
+
+    /// The custody copy of an application's client secret: its UTF-8 text.
+    #[must_use]
+    pub fn client_secret(zone: &'a ZoneId, application: &'a ApplicationId) -> Self {
+        Self {
+            table: "applications",
+            column: "sealed_secret",
+            row: application.as_str(),
+            zone: Some(zone),
+        }
+    }
 }
 
 /// A value cannot be sealed or opened.
