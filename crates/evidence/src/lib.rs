@@ -12,10 +12,20 @@
 //! 4. An exported [`bundle`] can be checked by [`verify`] without the service: nothing removed,
 //!    nothing changed, order kept.
 
+pub mod bundle;
+pub mod chain;
+pub mod checkpoint;
 pub mod event;
 pub mod log;
+pub mod merkle;
+pub mod note;
 pub mod sign;
+pub mod verify;
 
+pub use chain::{ChainHead, Link};
+pub use checkpoint::Checkpoint;
 pub use event::{Decision, Event, EventType, Metadata, ReceivedEvent, Stamp};
 pub use log::{AppendError, Durability, Journal, JournalError, JournalOptions, Position};
+pub use merkle::Hash;
+pub use note::{NoteKey, VerifierKey};
 pub use sign::FrameSignature;

@@ -53,6 +53,9 @@ pub enum MalformedEvent {
     /// Not a JSON object with the members of an event.
     #[error("not an audit event: {0}")]
     Json(#[from] serde_json::Error),
+    /// Not an object on one line without white space around it: exports have one line per event.
+    #[error("an audit event is a JSON object on one line")]
+    NotOneLine,
     /// `occurred_at` is not an RFC 3339 instant after 1970.
     #[error("occurred_at is not an RFC 3339 time after 1970")]
     OccurredAt,
@@ -96,6 +99,9 @@ impl<'a> ReceivedEvent<'a> {
         if data.len() > MAX_EVENT_BYTES {
             return Err(MalformedEvent::TooLarge);
         }
+        if !is_one_object(data) {
+            return Err(MalformedEvent::NotOneLine);
+        }
         let wire: Wire<'a> = serde_json::from_slice(data)?;
         let occurred_at = Timestamp::parse_rfc3339(&wire.occurred_at)
             .filter(|at| at.micros() > 0)
@@ -116,6 +122,12 @@ impl<'a> ReceivedEvent<'a> {
             metadata: wire.metadata_json.map(RawValue::get),
         })
     }
+}
+
+fn is_one_object(data: &[u8]) -> bool {
+    data.first() == Some(&b'{')
+        && data.last() == Some(&b'}')
+        && !data.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
 }
 
 fn present(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {

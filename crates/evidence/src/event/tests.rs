@@ -203,6 +203,8 @@ fn an_event_without_a_well_formed_identity_is_refused() {
         r#"{"id":"e","id":"f","zone_id":"z","occurred_at":"2026-01-02T03:04:05Z"}"#,
         r#"{"id":7,"zone_id":"z","occurred_at":"2026-01-02T03:04:05Z"}"#,
         r#"{"id":"e","zone_id":"z","occurred_at":"2026-01-02T03:04:05Z"} x"#,
+        r#" {"id":"e","zone_id":"z","occurred_at":"2026-01-02T03:04:05Z"}"#,
+        "{\"id\":\"e\",\n\"zone_id\":\"z\",\"occurred_at\":\"2026-01-02T03:04:05Z\"}",
         "[]",
         "",
     ];
