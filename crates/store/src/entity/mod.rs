@@ -1,5 +1,6 @@
 //! The rows of the store as domain values: parsed once when read, trusted afterwards.
 
+mod admin_token;
 mod application;
 mod authority_record;
 mod delegation;
@@ -10,6 +11,7 @@ mod session;
 mod signing_key;
 mod zone;
 
+pub use admin_token::{AdminToken, Capability};
 pub use application::{Application, RegistrationMethod};
 pub use authority_record::{AuthorityRecord, RecordStatus};
 pub use delegation::{Constraints, Delegation, DelegationStatus};
@@ -18,7 +20,7 @@ pub use provider::{Provider, ProviderKind};
 pub use resource::{Enforcement, Operation, Resource};
 pub use session::{Lease, Lifecycle, Session, SessionStatus};
 pub use signing_key::SigningKeyRow;
-pub use zone::{Attribution, Zone};
+pub use zone::{Attribution, Author, Zone};
 
 /// Gives an enum its names on the wire and in the store, both ways.
 macro_rules! wire_names {
@@ -34,6 +36,22 @@ macro_rules! wire_names {
             #[must_use]
             pub fn from_name(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl $crate::sql::Bind for $name {
+            fn bind(&self) -> sea_orm::Value {
+                $crate::sql::Bind::bind(self.as_str())
+            }
+            fn null() -> sea_orm::Value {
+                sea_orm::Value::String(None)
+            }
+        }
+
+        impl $crate::sql::Column for $name {
+            type Raw = String;
+            fn parse(raw: String) -> Result<Self, String> {
+                Self::from_name(&raw).ok_or_else(|| format!("{raw:?} is not a known name"))
             }
         }
 

@@ -14,6 +14,38 @@ pub struct Attribution {
     pub updated_via_operator: bool,
 }
 
+/// Who makes a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Author {
+    /// The editor, `admin:<token id>` for a plain admin token.
+    pub by: Option<String>,
+    /// Whether the operator co-authors the change.
+    pub via_operator: bool,
+}
+
+impl Author {
+    /// The attribution of a row that this author creates.
+    #[must_use]
+    pub fn creates(&self) -> Attribution {
+        Attribution {
+            created_by: self.by.clone(),
+            created_via_operator: self.via_operator,
+            updated_by: None,
+            updated_via_operator: false,
+        }
+    }
+
+    /// `attribution` after a change by this author.
+    #[must_use]
+    pub fn edits(&self, attribution: &Attribution) -> Attribution {
+        Attribution {
+            updated_by: self.by.clone(),
+            updated_via_operator: self.via_operator,
+            ..attribution.clone()
+        }
+    }
+}
+
 /// A tenant.
 #[derive(Debug, Clone)]
 pub struct Zone {
