@@ -409,12 +409,15 @@ CREATE TABLE platform_settings (
 );
 
 CREATE TABLE audit_heads (
-    zone_id    TEXT   NOT NULL PRIMARY KEY,
-    seq        BIGINT NOT NULL,
-    chain_hash BLOB   NOT NULL,
-    frontier   BLOB   NOT NULL,
-    updated_at BIGINT NOT NULL
+    zone_id     TEXT   NOT NULL PRIMARY KEY,
+    seq         BIGINT NOT NULL,
+    chain_hash  BLOB   NOT NULL,
+    frontier    BLOB   NOT NULL,
+    signed_size BIGINT NOT NULL,
+    updated_at  BIGINT NOT NULL
 );
+CREATE INDEX audit_heads_unsigned ON audit_heads (updated_at) WHERE seq > signed_size;
+
 CREATE TABLE audit_events (
     zone_id             TEXT   NOT NULL,
     seq                 BIGINT NOT NULL,
@@ -428,21 +431,28 @@ CREATE TABLE audit_events (
     application_id      TEXT,
     agent_session_id    TEXT,
     authority_record_id TEXT,
-    data                TEXT   NOT NULL,
-    signature           TEXT,
+    data                TEXT,
+    signature           BLOB,
     leaf_hash           BLOB   NOT NULL,
     chain_hash          BLOB   NOT NULL,
-    chain_hmac          BLOB,
     PRIMARY KEY (zone_id, seq)
 );
 CREATE UNIQUE INDEX audit_events_id ON audit_events (zone_id, event_id);
 CREATE INDEX audit_events_page ON audit_events (zone_id, occurred_at, event_id);
 CREATE INDEX audit_events_request ON audit_events (zone_id, request_id);
-CREATE INDEX audit_events_application ON audit_events (zone_id, application_id, occurred_at) WHERE application_id IS NOT NULL;
-CREATE INDEX audit_events_session ON audit_events (zone_id, agent_session_id, occurred_at) WHERE agent_session_id IS NOT NULL;
-CREATE INDEX audit_events_record ON audit_events (zone_id, authority_record_id, occurred_at) WHERE authority_record_id IS NOT NULL;
+CREATE INDEX audit_events_application ON audit_events (zone_id, application_id, occurred_at)
+    WHERE application_id IS NOT NULL;
+CREATE INDEX audit_events_session ON audit_events (zone_id, agent_session_id, occurred_at)
+    WHERE agent_session_id IS NOT NULL;
+CREATE INDEX audit_events_record ON audit_events (zone_id, authority_record_id, occurred_at)
+    WHERE authority_record_id IS NOT NULL;
+-- Retention takes an event's text away; its place and hashes stay.
 CREATE TRIGGER audit_events_are_immutable BEFORE UPDATE ON audit_events
+WHEN NEW.data IS NOT NULL OR NEW.zone_id <> OLD.zone_id OR NEW.seq <> OLD.seq
+    OR NEW.event_id <> OLD.event_id OR NEW.occurred_at <> OLD.occurred_at
+    OR NEW.leaf_hash <> OLD.leaf_hash OR NEW.chain_hash <> OLD.chain_hash
 BEGIN SELECT RAISE(ABORT, 'audit events are append-only'); END;
+
 CREATE TABLE audit_event_labels (
     zone_id TEXT   NOT NULL,
     label   TEXT   NOT NULL,

@@ -87,7 +87,7 @@ pub enum Changes {
 
 /// Where a cache learns what became wrong.
 #[async_trait]
-pub trait ChangeFeed: Send + Sync {
+pub trait ChangeFeed: Send + Sync + std::fmt::Debug {
     /// The barrier: a position that covers every commit acknowledged before the call.
     ///
     /// # Errors

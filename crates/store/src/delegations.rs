@@ -150,6 +150,37 @@ impl<A: Access> InZone<A> {
         .await
     }
 
+    /// The edges to the Session that may act as its parent and are live at `now`, oldest first; also
+    /// the one that is `named`, though its receiver may not have used it yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn live_parent_candidates(
+        &self,
+        target: &SessionId,
+        named: Option<&DelegationId>,
+        now: Timestamp,
+    ) -> Result<Vec<Delegation>, StoreError> {
+        self.fetch(
+            "WHERE zone_id = $1 AND target_session_id = $2 AND status = 'active'
+                AND expires_at > $3
+                AND (accepted = $4 OR issuer_application_id = receiver_application_id OR id = $5)
+             ORDER BY created_at, id",
+            params![target, now, true, named],
+        )
+        .await
+    }
+
+    /// Whether any edge to the Session, in whatever state, may act or has acted as its parent.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be read.
+    pub async fn has_parent_candidates(&self, target: &SessionId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS n FROM delegations WHERE zone_id = $1 AND target_session_id = $2
+                AND (accepted = $3 OR issuer_application_id = receiver_application_id) LIMIT 1";
+        Ok(self.number(TABLE, sql, params![target, true]).await? > 0)
+    }
+
     /// The edges from any of the Sessions that are live at `now`, oldest first.
     ///
     /// # Errors
@@ -284,7 +315,7 @@ impl<A: Access> InZone<A> {
 }
 
 impl ZoneUnit {
-    /// Stores a new edge.
+    /// Stores a new edge. One that counts as a parent takes its target's root authority.
     ///
     /// # Errors
     /// [`StoreError`] when it can't be written.
@@ -318,7 +349,26 @@ impl ZoneUnit {
                 row.updated_at
             ],
         )
+        .await?;
+        if row.counts_as_parent() {
+            self.narrow(&row.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the root authority of the edge's target, for good: a Session that an edge narrowed does
+    /// not regain everything when the edge ends. Nobody decides on the mark but inside a unit, so
+    /// caches are not told.
+    async fn narrow(&mut self, edge: &DelegationId) -> Result<(), StoreError> {
+        self.execute(
+            "sessions",
+            "UPDATE sessions SET authority_root = $3 WHERE zone_id = $1 AND authority_root <> $3
+                AND id = (SELECT target_session_id FROM delegations
+                    WHERE zone_id = $1 AND id = $2)",
+            params![edge, false],
+        )
         .await
+        .map(|_| ())
     }
 
     /// Revokes those of the edges that are active; exactly these, see
@@ -351,7 +401,8 @@ impl ZoneUnit {
         Ok(revoked)
     }
 
-    /// Remembers that the receiver has used the edge. False when it was known.
+    /// Remembers that the receiver has used the edge, which from now on counts as a parent and takes
+    /// its target's root authority. False when it was known.
     ///
     /// # Errors
     /// [`StoreError`] when it can't be written.
@@ -369,6 +420,7 @@ impl ZoneUnit {
             )
             .await?;
         if touched > 0 {
+            self.narrow(id).await?;
             self.changed(ChangeKind::Delegation, id);
         }
         Ok(touched > 0)

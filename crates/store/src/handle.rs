@@ -26,13 +26,11 @@ use crate::store::Inner;
 pub trait Access: Sealed + Send + Sync {}
 
 mod sealed {
-    use sea_orm::ConnectionTrait;
-
-    use crate::store::Inner;
+    use sea_orm::{ConnectionTrait, DatabaseConnection};
 
     pub trait Sealed {
         type Db: ConnectionTrait;
-        fn db<'a>(&'a self, inner: &'a Inner) -> &'a Self::Db;
+        fn db<'a>(&'a self, readers: &'a DatabaseConnection) -> &'a Self::Db;
     }
 }
 use sealed::Sealed;
@@ -44,8 +42,8 @@ pub struct Reading(());
 impl Access for Reading {}
 impl Sealed for Reading {
     type Db = DatabaseConnection;
-    fn db<'a>(&'a self, inner: &'a Inner) -> &'a DatabaseConnection {
-        inner.readers()
+    fn db<'a>(&'a self, readers: &'a DatabaseConnection) -> &'a DatabaseConnection {
+        readers
     }
 }
 
@@ -62,7 +60,7 @@ pub struct Writing {
 impl Access for Writing {}
 impl Sealed for Writing {
     type Db = DatabaseTransaction;
-    fn db<'a>(&'a self, _: &'a Inner) -> &'a DatabaseTransaction {
+    fn db<'a>(&'a self, _: &'a DatabaseConnection) -> &'a DatabaseTransaction {
         &self.tx
     }
 }
@@ -145,7 +143,7 @@ impl<A: Access> InZone<A> {
         let statement = self.statement(sql, values);
         let row = self
             .access
-            .db(&self.inner)
+            .db(self.inner.readers())
             .query_one_raw(statement)
             .await
             .map_err(|e| explain(T::TABLE, &e))?;
@@ -174,7 +172,7 @@ impl<A: Access> InZone<A> {
     ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = self.statement(sql.into(), values);
         self.access
-            .db(&self.inner)
+            .db(self.inner.readers())
             .query_all_raw(statement)
             .await
             .map_err(|e| explain(table, &e))
@@ -199,7 +197,7 @@ impl<A: Access> InZone<A> {
         let mut all = Vec::with_capacity(values.len() + 1);
         all.push(self.zone.bind());
         all.extend(values);
-        let backend = self.access.db(&self.inner).get_database_backend();
+        let backend = self.access.db(self.inner.readers()).get_database_backend();
         Statement::from_sql_and_values(backend, sql, all)
     }
 }
@@ -360,7 +358,7 @@ impl<A: Access> OnPlatform<A> {
         sql: impl Into<String>,
         values: Vec<Value>,
     ) -> Result<Vec<QueryResult>, StoreError> {
-        let db = self.access.db(&self.inner);
+        let db = self.access.db(self.inner.readers());
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         db.query_all_raw(statement)
             .await

@@ -1,12 +1,27 @@
-//! Entities, repositories, migrations, the change log and the freshness barrier.
+//! The store: everything that must survive a restart, and the view of it that decisions are made on.
+//!
+//! - [`Store`] opens the database and hands out handles. A handle is bound to one zone
+//!   ([`ZoneReader`], [`ZoneUnit`]) or to what belongs to no zone ([`PlatformReader`],
+//!   [`PlatformUnit`]). A unit is one transaction: nothing of it shows before `commit`, and dropping
+//!   it undoes it.
+//! - Rows are the values in [`entity`]: parsed when read, trusted afterwards.
+//! - A write that makes a fact wrong which may be cached goes into the zone's change log in the same
+//!   commit ([`ChangeFeed`]); [`Authority`] turns that into cached reads that are provably no older
+//!   than the moment they were asked for.
+//!
+//! One file for each aggregate; what differs between databases is in `dialect`.
+
+mod admin_audit;
 mod admin_tokens;
 mod applications;
+mod authority;
 mod authority_records;
 mod change;
 mod delegations;
 mod dialect;
 pub mod entity;
 mod error;
+mod evidence;
 mod handle;
 mod idempotency;
 mod migrate;
@@ -22,11 +37,17 @@ mod sql;
 mod store;
 mod zones;
 
+pub use admin_audit::{AdminAudit, AdminAuditFilter, AdminAuditRow, ChainFault, ChainVerdict};
 pub use applications::{ApplicationCounts, RowStatus};
+pub use authority::{Authority, AuthorityLimits, Unavailable, ZoneView};
 pub use authority_records::AuthorityRecordFilter;
 pub use change::{Change, ChangeFeed, ChangeKind, Changes, EmbeddedFeed};
 pub use delegations::{BudgetOutcome, DelegationFilter};
 pub use error::{OpenError, StoreError, UniqueConstraint};
+pub use evidence::{
+    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditRecord, AuditSearch,
+    AuditWalk, DecisionCounts, KnownAuditEvent,
+};
 pub use handle::{
     Access, InZone, OnPlatform, PlatformReader, PlatformUnit, Reading, Writing, ZoneReader,
     ZoneUnit,

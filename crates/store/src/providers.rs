@@ -211,4 +211,28 @@ impl ZoneUnit {
         self.changed(ChangeKind::Provider, id);
         Ok(touched > 0)
     }
+
+    /// Brings an archived provider back, without the secrets that it had. False when there is no
+    /// archived row.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] with `ProviderIdentifier` when a live provider has its identifier.
+    pub async fn revive_provider(
+        &mut self,
+        id: &ProviderId,
+        by: &Author,
+    ) -> Result<bool, StoreError> {
+        let now = self.now();
+        let touched = self
+            .execute(
+                TABLE,
+                "UPDATE providers SET archived_at = NULL, updated_at = $3, updated_by = $4,
+                    updated_via_operator = $5
+                 WHERE zone_id = $1 AND id = $2 AND archived_at IS NOT NULL",
+                params![id, now, by.by, by.via_operator],
+            )
+            .await?;
+        self.changed(ChangeKind::Provider, id);
+        Ok(touched > 0)
+    }
 }

@@ -1,0 +1,704 @@
+//! Audit events at rest: append-only, chained per zone, searchable.
+//!
+//! The Audit role gives each event its place and its hashes; the store keeps them. What belongs
+//! together (events of any zones, the chains' new heads, how far the producers' logs are stored,
+//! alerts) is stored in one transaction. Columns beside the text exist for filters only: the text is
+//! what was signed and hashed.
+
+use std::collections::BTreeMap;
+
+use caracal_core::Timestamp;
+use caracal_core::id::{EventId, ZoneId};
+use sea_orm::Value;
+
+use crate::error::StoreError;
+use crate::handle::{Access, InZone, OnPlatform, PlatformUnit, ZoneUnit};
+use crate::page::{Cursor, Page, Slice};
+use crate::sql::{Bind, Entity, IN_LIST, Row, Where, params, placeholders};
+
+const TABLE: &str = "audit_events";
+/// The most rows of one `INSERT`. Rows are inserted in powers of two up to it, so that there are few
+/// distinct statements and each stays prepared.
+const ROWS_PER_INSERT: usize = 64;
+
+/// An event to be stored at its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// Its number in the zone's chain, from 1.
+    pub seq: u64,
+    /// The event's id, unique in its zone.
+    pub event_id: EventId,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// The event's type.
+    pub event_type: String,
+    /// How it was decided.
+    pub decision: String,
+    /// `complete`, or why it was refused.
+    pub evaluation_status: String,
+    /// The correlation id.
+    pub request_id: String,
+    /// The application, for filters.
+    pub application_id: Option<String>,
+    /// The governed Session, for filters.
+    pub agent_session_id: Option<String>,
+    /// The authority record, for filters.
+    pub authority_record_id: Option<String>,
+    /// The labels, for filters.
+    pub labels: Vec<String>,
+    /// The producer's JSON text, byte for byte.
+    pub data: String,
+    /// The producer's signature over `data`.
+    pub signature: Option<Vec<u8>>,
+    /// Its leaf in the zone's tree.
+    pub leaf_hash: Vec<u8>,
+    /// Its link in the zone's chain.
+    pub chain_hash: Vec<u8>,
+}
+
+/// The end of a zone's chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// The last event's number.
+    pub seq: u64,
+    /// The last event's link.
+    pub chain_hash: Vec<u8>,
+    /// The tree's frontier.
+    pub frontier: Vec<u8>,
+}
+
+/// Something that an operator must look into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditAlert {
+    /// The zone; `unknown` when the trouble names none.
+    pub zone_id: ZoneId,
+    /// The alert's id.
+    pub id: EventId,
+    /// What kind of trouble.
+    pub kind: String,
+    /// The event it is about, when it names one.
+    pub event_id: Option<EventId>,
+    /// What was found, JSON text.
+    pub detail: String,
+    /// When it was raised.
+    pub raised_at: Timestamp,
+}
+
+/// What is stored in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct AuditBatch {
+    /// Events; within a zone in order of `seq`.
+    pub entries: Vec<AuditEntry>,
+    /// The heads of the chains that `entries` extend.
+    pub heads: Vec<AuditHead>,
+    /// Up to where each producer's log is stored with this batch. A watermark never goes back.
+    pub watermarks: Vec<(String, u64)>,
+    /// Alerts.
+    pub alerts: Vec<AuditAlert>,
+    /// When the batch was made.
+    pub at: Timestamp,
+}
+
+/// An event id that is stored already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAuditEvent {
+    /// The event's id.
+    pub event_id: EventId,
+    /// Its place.
+    pub seq: u64,
+    /// Its leaf.
+    pub leaf_hash: Vec<u8>,
+}
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// Its number in the zone.
+    pub seq: u64,
+    /// The event's id.
+    pub event_id: EventId,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// When it was stored.
+    pub ingested_at: Timestamp,
+    /// The event's type.
+    pub event_type: String,
+    /// How it was decided.
+    pub decision: String,
+    /// The correlation id.
+    pub request_id: String,
+    /// The producer's JSON text; `None` when retention removed it.
+    pub data: Option<String>,
+    /// The producer's signature over it.
+    pub signature: Option<Vec<u8>>,
+    /// Its leaf.
+    pub leaf_hash: Vec<u8>,
+    /// Its link.
+    pub chain_hash: Vec<u8>,
+    /// The link of the event before it; `None` for the first.
+    pub chain_hash_before: Option<Vec<u8>>,
+}
+
+/// Which events to search for. Removed ones are never found.
+#[derive(Debug, Clone, Default)]
+pub struct AuditSearch {
+    /// At this instant or later.
+    pub since: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+    /// Of this request.
+    pub request_id: Option<String>,
+    /// Decided like this.
+    pub decision: Option<String>,
+    /// Of any of these types; empty for all.
+    pub event_types: Vec<String>,
+    /// Of this application.
+    pub application_id: Option<String>,
+    /// Of this governed Session.
+    pub agent_session_id: Option<String>,
+    /// Of this authority record.
+    pub authority_record_id: Option<String>,
+    /// That carry this label.
+    pub label: Option<String>,
+}
+
+/// A part of a zone's chain, in order.
+#[derive(Debug, Clone, Default)]
+pub struct AuditWalk {
+    /// Only events behind this number.
+    pub after: u64,
+    /// Only events that happened at this instant or later.
+    pub since: Option<Timestamp>,
+    /// Only events that happened before this instant.
+    pub until: Option<Timestamp>,
+    /// Only events decided like this.
+    pub decision: Option<String>,
+    /// Only events of this request.
+    pub request_id: Option<String>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditCheckpoint {
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// The size of the tree.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+    /// When it was signed.
+    pub at: Timestamp,
+}
+
+/// How the events of a period were decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DecisionCounts {
+    /// `allow`.
+    pub allowed: i64,
+    /// `deny`.
+    pub denied: i64,
+}
+
+impl Entity for AuditRecord {
+    const TABLE: &'static str = TABLE;
+    const COLUMNS: &'static str = "zone_id, seq, event_id, occurred_at, ingested_at, event_type, \
+         decision, request_id, data, signature, leaf_hash, chain_hash, \
+         (SELECT earlier.chain_hash FROM audit_events AS earlier WHERE earlier.zone_id = \
+         audit_events.zone_id AND earlier.seq = audit_events.seq - 1) AS chain_hash_before";
+
+    fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            zone_id: row.get("zone_id")?,
+            seq: unsigned(row, "seq")?,
+            event_id: row.get("event_id")?,
+            occurred_at: row.get("occurred_at")?,
+            ingested_at: row.get("ingested_at")?,
+            event_type: row.get("event_type")?,
+            decision: row.get("decision")?,
+            request_id: row.get("request_id")?,
+            data: row.opt("data")?,
+            signature: row.opt("signature")?,
+            leaf_hash: row.get("leaf_hash")?,
+            chain_hash: row.get("chain_hash")?,
+            chain_hash_before: row.opt("chain_hash_before")?,
+        })
+    }
+}
+
+impl Entity for AuditHead {
+    const TABLE: &'static str = "audit_heads";
+    const COLUMNS: &'static str = "zone_id, seq, chain_hash, frontier";
+
+    fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            zone_id: row.get("zone_id")?,
+            seq: unsigned(row, "seq")?,
+            chain_hash: row.get("chain_hash")?,
+            frontier: row.get("frontier")?,
+        })
+    }
+}
+
+impl Entity for AuditCheckpoint {
+    const TABLE: &'static str = "audit_checkpoints";
+    const COLUMNS: &'static str = "zone_id, size, note, at";
+
+    fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            zone_id: row.get("zone_id")?,
+            size: unsigned(row, "size")?,
+            note: row.get("note")?,
+            at: row.get("at")?,
+        })
+    }
+}
+
+impl Entity for AuditAlert {
+    const TABLE: &'static str = "audit_alerts";
+    const COLUMNS: &'static str = "zone_id, id, kind, event_id, detail, raised_at";
+
+    fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            zone_id: row.get("zone_id")?,
+            id: row.get("id")?,
+            kind: row.get("kind")?,
+            event_id: row.opt("event_id")?,
+            detail: row.get("detail")?,
+            raised_at: row.get("raised_at")?,
+        })
+    }
+}
+
+fn unsigned(row: &Row<'_>, name: &str) -> Result<u64, StoreError> {
+    u64::try_from(row.get::<i64>(name)?).map_err(|e| row.bad(name, e))
+}
+
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|e| StoreError::corrupt(TABLE, e.to_string()))
+}
+
+impl<A: Access> InZone<A> {
+    /// The head of the zone's chain; `None` for a zone without events.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be read.
+    pub async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
+        self.fetch_one("WHERE zone_id = $1", vec![]).await
+    }
+
+    /// Which of these events are stored.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn known_audit_events(
+        &self,
+        ids: &[EventId],
+    ) -> Result<Vec<KnownAuditEvent>, StoreError> {
+        let mut known = Vec::new();
+        for some in ids.chunks(IN_LIST) {
+            let (tail, values) = Where::zone().and_in("event_id", some).tail("");
+            let sql = format!("SELECT event_id, seq, leaf_hash FROM audit_events {tail}");
+            for row in &self.query(TABLE, sql, values).await? {
+                let row = Row::new(row, TABLE);
+                known.push(KnownAuditEvent {
+                    event_id: row.get("event_id")?,
+                    seq: unsigned(&row, "seq")?,
+                    leaf_hash: row.get("leaf_hash")?,
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    /// Events, newest first, ordered by when they happened and their id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn search_audit_events(
+        &self,
+        search: &AuditSearch,
+        page: &Page,
+    ) -> Result<Slice<AuditRecord>, StoreError> {
+        let mut rows = Where::zone()
+            .and("data IS NOT NULL", vec![])
+            .and_some("request_id", search.request_id.as_ref())
+            .and_some("decision", search.decision.as_ref())
+            .and_some("application_id", search.application_id.as_ref())
+            .and_some("agent_session_id", search.agent_session_id.as_ref())
+            .and_some("authority_record_id", search.authority_record_id.as_ref());
+        if !search.event_types.is_empty() {
+            rows = rows.and_in("event_type", &search.event_types);
+        }
+        if let Some(label) = &search.label {
+            rows = rows.and(
+                "seq IN (SELECT seq FROM audit_event_labels WHERE zone_id = $1 AND label = ?)",
+                params![label],
+            );
+        }
+        rows = within(rows, search.since, search.until);
+        self.fetch_page(
+            rows,
+            ("occurred_at", "event_id"),
+            page,
+            |row: &AuditRecord| Cursor {
+                at: row.occurred_at,
+                id: row.event_id.to_string(),
+            },
+        )
+        .await
+    }
+
+    /// Events of one request, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn audit_events_of_request(
+        &self,
+        request_id: &str,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.fetch(
+            "WHERE zone_id = $1 AND request_id = $2 AND data IS NOT NULL
+             ORDER BY occurred_at, event_id LIMIT 1000",
+            params![request_id],
+        )
+        .await
+    }
+
+    /// A part of the chain, in order of `seq`, removed events included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn walk_audit_events(
+        &self,
+        walk: &AuditWalk,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let rows = Where::zone()
+            .and("seq > ?", params![signed(walk.after)?])
+            .and_some("decision", walk.decision.as_ref())
+            .and_some("request_id", walk.request_id.as_ref());
+        let rows = within(rows, walk.since, walk.until);
+        let (tail, values) = rows.tail(&format!("ORDER BY seq LIMIT {}", walk.limit));
+        self.fetch(&tail, values).await
+    }
+
+    /// How events that happened since the hour of `since` were decided.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be counted.
+    pub async fn count_decisions(&self, since: Timestamp) -> Result<DecisionCounts, StoreError> {
+        let sql = "SELECT decision, SUM(events) AS n FROM audit_hours
+             WHERE zone_id = $1 AND hour >= $2 GROUP BY decision";
+        let mut counts = DecisionCounts::default();
+        for row in &self.query("audit_hours", sql, params![hour(since)]).await? {
+            let row = Row::new(row, "audit_hours");
+            match row.get::<String>("decision")?.as_str() {
+                "allow" => counts.allowed = row.get("n")?,
+                "deny" => counts.denied = row.get("n")?,
+                _ => {}
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The checkpoint of the largest size.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be read.
+    pub async fn latest_audit_checkpoint(&self) -> Result<Option<AuditCheckpoint>, StoreError> {
+        self.fetch_one("WHERE zone_id = $1 ORDER BY size DESC LIMIT 1", vec![])
+            .await
+    }
+
+    /// Alerts, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn list_audit_alerts(&self, page: &Page) -> Result<Slice<AuditAlert>, StoreError> {
+        self.fetch_page(
+            Where::zone(),
+            ("raised_at", "id"),
+            page,
+            |row: &AuditAlert| Cursor {
+                at: row.raised_at,
+                id: row.id.to_string(),
+            },
+        )
+        .await
+    }
+}
+
+impl ZoneUnit {
+    /// Takes the texts of events that happened before `before` away, at most `limit` of them; their
+    /// places and hashes stay.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be written.
+    pub async fn remove_audit_texts(
+        &mut self,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE audit_events SET data = NULL, signature = NULL, request_id = '',
+                application_id = NULL, agent_session_id = NULL, authority_record_id = NULL
+             WHERE zone_id = $1 AND seq IN (SELECT seq FROM audit_events
+                WHERE zone_id = $1 AND occurred_at < $2 AND data IS NOT NULL
+                ORDER BY occurred_at LIMIT $3)
+             RETURNING seq";
+        let rows = self.query(TABLE, sql, params![before, limit]).await?;
+        let seqs: Result<Vec<i64>, StoreError> = rows
+            .iter()
+            .map(|row| Row::new(row, TABLE).get("seq"))
+            .collect();
+        for some in seqs?.chunks(IN_LIST) {
+            let marks = placeholders(2, some.len());
+            let sql =
+                format!("DELETE FROM audit_event_labels WHERE zone_id = $1 AND seq IN ({marks})");
+            self.execute(
+                "audit_event_labels",
+                sql,
+                some.iter().map(Bind::bind).collect(),
+            )
+            .await?;
+        }
+        Ok(rows.len() as u64)
+    }
+}
+
+impl<A: Access> OnPlatform<A> {
+    /// Up to where a producer's log is stored; `None` for an unknown producer.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be read.
+    pub async fn audit_watermark(&self, producer: &str) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT watermark FROM audit_producers WHERE producer = $1";
+        let rows = self
+            .query("audit_producers", sql, params![producer])
+            .await?;
+        let row = rows.first().map(|row| Row::new(row, "audit_producers"));
+        row.map(|row| unsigned(&row, "watermark")).transpose()
+    }
+
+    /// Chains whose head has no checkpoint, the longest waiting first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn unsigned_audit_heads(&self, limit: i64) -> Result<Vec<AuditHead>, StoreError> {
+        self.fetch(
+            "WHERE seq > signed_size ORDER BY updated_at LIMIT $1",
+            params![limit],
+        )
+        .await
+    }
+}
+
+impl PlatformUnit {
+    /// Stores all of a batch.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when an event id (`AuditEventId`) or a place (`Id`) is stored
+    /// already: drop the unit, nothing of the batch is stored.
+    pub async fn append_audit(&mut self, batch: &AuditBatch) -> Result<(), StoreError> {
+        let mut rest = batch.entries.as_slice();
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
+            self.insert_audit_entries(some, batch.at).await?;
+            rest = others;
+        }
+        self.insert_audit_labels(&batch.entries).await?;
+        self.count_audit_hours(&batch.entries).await?;
+        for head in &batch.heads {
+            self.put_audit_head(head, batch.at).await?;
+        }
+        for (producer, watermark) in &batch.watermarks {
+            self.execute(
+                "audit_producers",
+                "INSERT INTO audit_producers (producer, watermark, updated_at) VALUES ($1, $2, $3)
+                 ON CONFLICT (producer) DO UPDATE SET watermark = excluded.watermark,
+                    updated_at = excluded.updated_at
+                 WHERE excluded.watermark > audit_producers.watermark",
+                params![producer, signed(*watermark)?, batch.at],
+            )
+            .await?;
+        }
+        for alert in &batch.alerts {
+            let values = params![
+                alert.zone_id,
+                alert.id,
+                alert.kind,
+                alert.event_id,
+                alert.detail,
+                alert.raised_at
+            ];
+            self.insert("audit_alerts", AuditAlert::COLUMNS, values)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_audit_entries(
+        &mut self,
+        entries: &[AuditEntry],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        const COLUMNS: usize = 16;
+        let mut values: Vec<Value> = Vec::with_capacity(entries.len() * COLUMNS);
+        for entry in entries {
+            values.extend(params![
+                entry.zone_id,
+                signed(entry.seq)?,
+                entry.event_id,
+                entry.occurred_at,
+                at,
+                entry.event_type,
+                entry.decision,
+                entry.evaluation_status,
+                entry.request_id,
+                entry.application_id,
+                entry.agent_session_id,
+                entry.authority_record_id,
+                entry.data,
+                entry.signature,
+                entry.leaf_hash,
+                entry.chain_hash
+            ]);
+        }
+        let rows: Vec<String> = (0..entries.len())
+            .map(|row| format!("({})", placeholders(row * COLUMNS + 1, COLUMNS)))
+            .collect();
+        let sql = format!(
+            "INSERT INTO audit_events (zone_id, seq, event_id, occurred_at, ingested_at,
+                event_type, decision, evaluation_status, request_id, application_id,
+                agent_session_id, authority_record_id, data, signature, leaf_hash, chain_hash)
+             VALUES {}",
+            rows.join(", ")
+        );
+        self.execute(TABLE, sql, values).await.map(|_| ())
+    }
+
+    async fn insert_audit_labels(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        let mut labels: Vec<(&ZoneId, &String, i64)> = Vec::new();
+        for entry in entries {
+            for label in &entry.labels {
+                labels.push((&entry.zone_id, label, signed(entry.seq)?));
+            }
+        }
+        let mut rest = labels.as_slice();
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
+            let rows: Vec<String> = (0..some.len())
+                .map(|row| format!("({})", placeholders(row * 3 + 1, 3)))
+                .collect();
+            let sql = format!(
+                "INSERT INTO audit_event_labels (zone_id, label, seq) VALUES {}
+                 ON CONFLICT DO NOTHING",
+                rows.join(", ")
+            );
+            let values = some
+                .iter()
+                .flat_map(|row| params![row.0, row.1, row.2])
+                .collect();
+            self.execute("audit_event_labels", sql, values).await?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    async fn count_audit_hours(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        let mut hours: BTreeMap<(&ZoneId, i64, &str), i64> = BTreeMap::new();
+        for entry in entries {
+            *hours
+                .entry((&entry.zone_id, hour(entry.occurred_at), &entry.decision))
+                .or_default() += 1;
+        }
+        for ((zone, hour, decision), events) in hours {
+            self.execute(
+                "audit_hours",
+                "INSERT INTO audit_hours (zone_id, hour, decision, events) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (zone_id, hour, decision)
+                 DO UPDATE SET events = audit_hours.events + excluded.events",
+                params![zone, hour, decision, events],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn put_audit_head(&mut self, head: &AuditHead, at: Timestamp) -> Result<(), StoreError> {
+        self.execute(
+            "audit_heads",
+            "INSERT INTO audit_heads (zone_id, seq, chain_hash, frontier, signed_size, updated_at)
+             VALUES ($1, $2, $3, $4, 0, $5)
+             ON CONFLICT (zone_id) DO UPDATE SET seq = excluded.seq,
+                chain_hash = excluded.chain_hash, frontier = excluded.frontier,
+                updated_at = excluded.updated_at",
+            params![
+                head.zone_id,
+                signed(head.seq)?,
+                head.chain_hash,
+                head.frontier,
+                at
+            ],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Stores checkpoints.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be written.
+    pub async fn insert_audit_checkpoints(
+        &mut self,
+        checkpoints: &[AuditCheckpoint],
+    ) -> Result<(), StoreError> {
+        for row in checkpoints {
+            let size = signed(row.size)?;
+            self.execute(
+                "audit_checkpoints",
+                "INSERT INTO audit_checkpoints (zone_id, size, note, at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (zone_id, size) DO UPDATE SET note = excluded.note, at = excluded.at",
+                params![row.zone_id, size, row.note, row.at],
+            )
+            .await?;
+            self.execute(
+                "audit_heads",
+                "UPDATE audit_heads SET signed_size = $2 WHERE zone_id = $1 AND signed_size < $2",
+                params![row.zone_id, size],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+fn within(rows: Where, since: Option<Timestamp>, until: Option<Timestamp>) -> Where {
+    let rows = match since {
+        Some(since) => rows.and("occurred_at >= ?", params![since]),
+        None => rows,
+    };
+    match until {
+        Some(until) => rows.and("occurred_at < ?", params![until]),
+        None => rows,
+    }
+}
+
+fn hour(at: Timestamp) -> i64 {
+    at.seconds().div_euclid(3600)
+}
+
+/// The largest power of two that is at most `left` and [`ROWS_PER_INSERT`].
+fn rows_of_next_insert(left: usize) -> usize {
+    let mut rows = ROWS_PER_INSERT;
+    while rows > left {
+        rows /= 2;
+    }
+    rows.max(1)
+}
