@@ -28,6 +28,7 @@ pub const FORMAT: &str = "caracal-evidence/1";
 
 /// The first line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     pub(crate) format: String,
     pub(crate) zone_id: ZoneId,
@@ -36,8 +37,9 @@ pub(crate) struct Header {
     pub(crate) key: String,
 }
 
-/// Every other line.
+/// Every other line. An unknown member is refused: a misspelt `event` must not pass as a removed one.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Line<'a> {
     pub(crate) seq: u64,
     pub(crate) leaf: Hash,
@@ -132,6 +134,11 @@ impl<W: Write> BundleWriter<W> {
                 event: None,
             },
         )
+    }
+
+    /// The output, to take what was written so far.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Checks that every event was written; answers the output.

@@ -21,7 +21,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use metadata::Metadata;
-pub use received::{MalformedEvent, ReceivedEvent};
+pub use received::{Indexed, MAX_INDEXED_CHARS, MAX_INDEXED_LABELS, MalformedEvent, ReceivedEvent};
 
 /// The largest JSON text of an event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;

@@ -67,6 +67,9 @@ impl Position {
 pub struct ProducerId([u8; 16]);
 
 impl ProducerId {
+    /// Whoever wrote a segment whose header is damaged. No watermark applies to it.
+    pub const UNKNOWN: Self = Self([0; 16]);
+
     /// A fresh id.
     #[must_use]
     pub fn generate(random: &dyn Random) -> Self {
@@ -178,6 +181,8 @@ pub struct Batch {
 /// Positions that the log no longer holds in readable form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostRange {
+    /// Which opening of the log wrote them.
+    pub origin: Origin,
     /// The first lost position.
     pub first: Position,
     /// The last lost position.
@@ -223,7 +228,7 @@ pub struct JournalGauges {
     pub storage_errors: u64,
     /// Background syncs that failed.
     pub sync_errors: u64,
-    /// Whether the last write succeeded: the log takes events.
+    /// Whether the last write or probe succeeded.
     pub writable: bool,
 }
 

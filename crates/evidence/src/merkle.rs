@@ -44,6 +44,12 @@ impl Hash {
         &self.0
     }
 
+    /// SHA-256 of these bytes.
+    #[must_use]
+    pub fn of_data(data: &[u8]) -> Self {
+        Self::of(&[data])
+    }
+
     /// SHA-256 of the concatenated parts. Parts have no borders: put lengths in.
     #[must_use]
     pub(crate) fn of(parts: &[&[u8]]) -> Self {

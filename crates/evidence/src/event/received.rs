@@ -16,6 +16,8 @@ use super::MAX_EVENT_BYTES;
 /// without NUL characters (some databases refuse them). Unknown members are tolerated.
 #[derive(Debug)]
 pub struct ReceivedEvent<'a> {
+    /// The JSON text itself.
+    pub data: &'a str,
     /// The event's id.
     pub id: EventId,
     /// The zone it belongs to.
@@ -56,9 +58,45 @@ pub enum MalformedEvent {
     /// Not an object on one line without white space around it: exports have one line per event.
     #[error("an audit event is a JSON object on one line")]
     NotOneLine,
+    /// Not UTF-8.
+    #[error("an audit event is UTF-8 text")]
+    NotText,
     /// `occurred_at` is not an RFC 3339 instant after 1970.
     #[error("occurred_at is not an RFC 3339 time after 1970")]
     OccurredAt,
+}
+
+/// The metadata members that searches filter by.
+///
+/// A member of another shape, or longer than [`MAX_INDEXED_CHARS`], is left out: it stays in the
+/// event, but no search finds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Indexed<'a> {
+    /// `application_id`.
+    pub application_id: Option<Cow<'a, str>>,
+    /// `agent_session_id`: the governed Session.
+    pub agent_session_id: Option<Cow<'a, str>>,
+    /// `session_id`: the authority record.
+    pub authority_record_id: Option<Cow<'a, str>>,
+    /// `agent_labels`: at most [`MAX_INDEXED_LABELS`], without repetition.
+    pub labels: Vec<String>,
+}
+
+/// The longest value that searches filter by.
+pub const MAX_INDEXED_CHARS: usize = 128;
+/// The most labels of one event that searches filter by.
+pub const MAX_INDEXED_LABELS: usize = 32;
+
+#[derive(Deserialize)]
+struct IndexedWire<'a> {
+    #[serde(borrow, default)]
+    application_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    agent_session_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    agent_labels: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -102,11 +140,13 @@ impl<'a> ReceivedEvent<'a> {
         if !is_one_object(data) {
             return Err(MalformedEvent::NotOneLine);
         }
-        let wire: Wire<'a> = serde_json::from_slice(data)?;
+        let data = std::str::from_utf8(data).map_err(|_| MalformedEvent::NotText)?;
+        let wire: Wire<'a> = serde_json::from_str(data)?;
         let occurred_at = Timestamp::parse_rfc3339(&wire.occurred_at)
             .filter(|at| at.micros() > 0)
             .ok_or(MalformedEvent::OccurredAt)?;
         Ok(Self {
+            data,
             id: wire.id,
             zone_id: wire.zone_id,
             occurred_at,
@@ -122,6 +162,48 @@ impl<'a> ReceivedEvent<'a> {
             metadata: wire.metadata_json.map(RawValue::get),
         })
     }
+}
+
+impl<'a> ReceivedEvent<'a> {
+    /// The metadata members that searches filter by.
+    #[must_use]
+    pub fn indexed(&self) -> Indexed<'a> {
+        let Some(metadata) = self.metadata else {
+            return Indexed::default();
+        };
+        let Ok(wire) = serde_json::from_str::<IndexedWire<'a>>(metadata) else {
+            return Indexed::default();
+        };
+        Indexed {
+            application_id: wire.application_id.and_then(short_text),
+            agent_session_id: wire.agent_session_id.and_then(short_text),
+            authority_record_id: wire.session_id.and_then(short_text),
+            labels: wire.agent_labels.map(labels).unwrap_or_default(),
+        }
+    }
+}
+
+/// A string that borrows from the JSON text when it has no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn short_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let text = serde_json::from_str::<Text<'_>>(raw.get()).ok()?.0;
+    present(Some(text)).filter(|text| text.chars().count() <= MAX_INDEXED_CHARS)
+}
+
+fn labels(raw: &RawValue) -> Vec<String> {
+    let all: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let mut labels: Vec<String> = all
+        .into_iter()
+        .filter_map(short_text)
+        .map(Cow::into_owned)
+        .collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels.truncate(MAX_INDEXED_LABELS);
+    labels
 }
 
 fn is_one_object(data: &[u8]) -> bool {

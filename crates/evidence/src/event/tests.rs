@@ -223,6 +223,36 @@ fn nul_characters_do_not_reach_the_columns() {
     assert_eq!(received.request_id, "ab");
 }
 
+#[test]
+fn the_members_that_searches_filter_by_are_found() {
+    let event = event(EventType::TokenExchange, Decision::Allow, "complete")
+        .with("application_id", "app-1")
+        .with("agent_session_id", "s\"1")
+        .with("session_id", "record-1")
+        .with("agent_labels", ["b", "a", "b"]);
+    let data = event.to_json().unwrap();
+    let indexed = ReceivedEvent::from_json(&data).unwrap().indexed();
+    assert_eq!(indexed.application_id.as_deref(), Some("app-1"));
+    assert_eq!(indexed.agent_session_id.as_deref(), Some("s\"1"));
+    assert_eq!(indexed.authority_record_id.as_deref(), Some("record-1"));
+    assert_eq!(indexed.labels, ["a", "b"]);
+}
+
+#[test]
+fn metadata_of_another_shape_is_not_searchable_and_does_no_harm() {
+    let event = event(EventType::TokenExchange, Decision::Allow, "complete")
+        .with("application_id", 7)
+        .with("agent_session_id", "x".repeat(200))
+        .with("session_id", "record-1")
+        .with("agent_labels", json!([1, "a", {"b": 2}]));
+    let data = event.to_json().unwrap();
+    let indexed = ReceivedEvent::from_json(&data).unwrap().indexed();
+    assert_eq!(indexed.application_id, None);
+    assert_eq!(indexed.agent_session_id, None);
+    assert_eq!(indexed.authority_record_id.as_deref(), Some("record-1"));
+    assert_eq!(indexed.labels, ["a"]);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic_the_parser(data in proptest::collection::vec(any::<u8>(), 0..300)) {

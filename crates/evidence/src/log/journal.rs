@@ -26,6 +26,9 @@ use super::{JournalGauges, JournalOptions, Origin, Position, ProducerId, Reader,
 use crate::event::{EncodeError, Event};
 use crate::sign::sign;
 
+/// What a probe writes: a block, so that a full disk refuses it.
+const PROBE_BYTES: usize = 4096;
+
 /// Why a log could not be opened.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -100,6 +103,10 @@ impl Stats {
         self.failing.store(!stored, Ordering::Relaxed);
     }
 
+    fn recovered(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn lost(&self, events: u64) {
         self.dropped.fetch_add(events, Ordering::Relaxed);
     }
@@ -116,9 +123,33 @@ struct Handle {
     /// The queue's free bytes.
     capacity: Arc<Semaphore>,
     key: Option<HmacKey>,
+    disk: Arc<dyn Disk>,
     origin: Origin,
     recovery: Recovery,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn probe(&self) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        if *shared.ended.borrow() {
+            return Err(AppendError::Closed);
+        }
+        {
+            let index = shared.index.lock();
+            let full = index.total_bytes() >= shared.options.max_total_bytes;
+            if full && index.pending_events() > 0 {
+                return Err(AppendError::Full);
+            }
+        }
+        let path = shared.dir.join(format!(".ready-{}", std::process::id()));
+        let file = self.disk.create(&path)?;
+        let written = file.write_all_at(&[0; PROBE_BYTES], 0);
+        std::fs::remove_file(&path)?;
+        written?;
+        shared.stats.recovered();
+        Ok(())
+    }
 }
 
 impl Drop for Handle {
@@ -174,11 +205,12 @@ impl Journal {
             stats: Stats::default(),
             options,
         });
-        let threads = spawn(&shared, disk, origin, lock).map_err(failed)?;
+        let threads = spawn(&shared, Arc::clone(&disk), origin, lock).map_err(failed)?;
         Ok(Self(Arc::new(Handle {
             capacity: Arc::new(Semaphore::new(shared.options.queue_bytes)),
             shared,
             key,
+            disk,
             origin,
             recovery: recovered.report,
             threads: Mutex::new(threads),
@@ -242,6 +274,12 @@ impl Journal {
         Position::new(self.0.shared.index.lock().next().saturating_sub(1))
     }
 
+    /// The last position that is released, or was when the log was opened.
+    #[must_use]
+    pub fn released(&self) -> Position {
+        Position::new(self.0.shared.index.lock().first_pending().saturating_sub(1))
+    }
+
     /// The id of this opening of the log.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -270,6 +308,17 @@ impl Journal {
             sync_errors: self.0.shared.chores.sync_errors(),
             writable: !stats.failing.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether the log would take an event now: for readiness, which must find out by itself that a
+    /// disk has room again, because a role that is not ready gets no request that would tell.
+    ///
+    /// # Errors
+    /// [`AppendError`] as an append would answer it.
+    pub async fn probe(&self) -> Result<(), AppendError> {
+        let handle = Arc::clone(&self.0);
+        let probed = tokio::task::spawn_blocking(move || handle.probe()).await;
+        probed.unwrap_or_else(|error| Err(io::Error::other(error).into()))
     }
 
     /// Writes and syncs what is queued and ends the log; later appends fail. Safe to call twice.

@@ -271,6 +271,7 @@ impl Walk {
         let Range { start, end } = self.expected.max(self.wanted)..end;
         if start < end {
             self.batch.lost.push(LostRange {
+                origin: self.segment.origin,
                 first: Position::new(start),
                 last: Position::new(end - 1),
             });

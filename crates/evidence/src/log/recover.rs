@@ -127,7 +127,7 @@ fn sealed(dir: &Path, base: u64) -> io::Result<Segment> {
 fn describe(path: PathBuf, base: u64, head: &[u8], bytes: u64) -> Segment {
     let header = Header::decode(head).filter(|header| header.base == base);
     let unknown = Origin {
-        producer: ProducerId::from_bytes([0; 16]),
+        producer: ProducerId::UNKNOWN,
         first: Position::new(base),
     };
     Segment {

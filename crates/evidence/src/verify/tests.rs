@@ -242,6 +242,13 @@ fn a_header_that_contradicts_its_checkpoint_is_refused() {
 }
 
 #[test]
+fn a_line_with_an_unknown_member_is_refused() {
+    let (mut lines, _) = bundle(3, &[], 0);
+    lines[2] = lines[2].replacen("\"event\"", "\"evens\"", 1);
+    assert!(matches!(check(&lines, &[]), Err(VerifyError::Line { seq: 2 })));
+}
+
+#[test]
 fn the_writer_takes_events_in_order_only() {
     let checkpoint = Checkpoint {
         zone: zone(),

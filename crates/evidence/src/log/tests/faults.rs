@@ -113,6 +113,32 @@ async fn a_full_disk_refuses_and_the_log_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_probe_finds_out_without_an_append_that_the_disk_has_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::with_room(800);
+    let journal = disk.open(dir.path(), JournalOptions::default());
+    append_each(&journal, 0..2).await;
+    assert!(refused(&journal.append(&[event("lost")]).await));
+    assert!(matches!(
+        journal.probe().await,
+        Err(AppendError::Storage(_))
+    ));
+    disk.0.room.store(1_000_000, Ordering::SeqCst);
+    journal.probe().await.unwrap();
+    assert!(journal.gauges(Timestamp::default()).writable);
+    journal.close().await;
+    assert!(matches!(journal.probe().await, Err(AppendError::Closed)));
+    let left = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(
+        !left
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with(".ready"))
+    );
+}
+
+#[tokio::test]
 async fn a_part_of_a_record_that_could_not_be_cut_is_cut_before_the_next_write() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::with_room(800);

@@ -1,0 +1,129 @@
+//! The role's numbers, for Prometheus and for `/metrics.json`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{counter, gauge};
+use serde_json::{Value, json};
+
+use crate::AuditParts;
+use crate::ledger::{AlertKind, Batch};
+
+/// Counters since the role was made.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    inserts: AtomicU64,
+    parse_errors: AtomicU64,
+    hmac_failures: AtomicU64,
+    tamper_replay: AtomicU64,
+    retries: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counters {
+    /// A batch is stored.
+    pub(crate) fn stored(&self, batch: &Batch) {
+        let alerts = |kind| {
+            count(
+                batch
+                    .alerts
+                    .iter()
+                    .filter(|alert| alert.kind == kind)
+                    .count(),
+            )
+        };
+        self.inserts
+            .fetch_add(count(batch.entries.len()), Ordering::Relaxed);
+        self.parse_errors
+            .fetch_add(alerts(AlertKind::MalformedEvent), Ordering::Relaxed);
+        self.hmac_failures
+            .fetch_add(alerts(AlertKind::BadSignature), Ordering::Relaxed);
+        self.tamper_replay
+            .fetch_add(alerts(AlertKind::ContentMismatch), Ordering::Relaxed);
+        let lost = alerts(AlertKind::EvidenceLost) + alerts(AlertKind::LogGap);
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// Reading or storing failed and is tried again.
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// Looks at the log.
+    pub(crate) fn observe(&self, parts: &AuditParts) {
+        let log = parts.journal.gauges(parts.clock.now());
+        gauge!("caracal_audit_consumer_lag").set(to_float(log.pending_events));
+        gauge!("caracal_audit_consumer_pel_oldest_seconds").set(log.oldest_age.as_secs_f64());
+        gauge!("caracal_audit_dlq_size").set(0.0);
+        gauge!("caracal_audit_dlq_oldest_age_seconds").set(0.0);
+        self.publish();
+    }
+
+    /// The document of `/metrics.json`.
+    pub(crate) fn to_json(&self, parts: &AuditParts) -> Value {
+        let log = parts.journal.gauges(parts.clock.now());
+        let mut document = json!({
+            "consumer_lag": log.pending_events,
+            "consumer_pel_oldest_secs": log.oldest_age.as_secs(),
+            "dlq_size": 0,
+            "dlq_oldest_age_secs": 0,
+        });
+        for (name, _, value) in self.all() {
+            document[name] = value.into();
+        }
+        document
+    }
+
+    fn publish(&self) {
+        for (_, name, value) in self.all() {
+            counter!(name).absolute(value);
+        }
+    }
+
+    fn all(&self) -> [(&'static str, &'static str, u64); 7] {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            (
+                "inserts_total",
+                "caracal_audit_inserts_total",
+                read(&self.inserts),
+            ),
+            (
+                "parse_errors_total",
+                "caracal_audit_parse_errors_total",
+                read(&self.parse_errors),
+            ),
+            (
+                "hmac_failures_total",
+                "caracal_audit_hmac_failures_total",
+                read(&self.hmac_failures),
+            ),
+            (
+                "tamper_replay_total",
+                "caracal_audit_tamper_replay_total",
+                read(&self.tamper_replay),
+            ),
+            (
+                "retries_total",
+                "caracal_audit_retries_total",
+                read(&self.retries),
+            ),
+            (
+                "evidence_lost_total",
+                "caracal_audit_evidence_lost_total",
+                read(&self.lost),
+            ),
+            ("dlq_total", "caracal_audit_dlq_total", 0),
+        ]
+    }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// A gauge is a float; below 2^32 the value is exact, above it is the largest such.
+fn to_float(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+}
