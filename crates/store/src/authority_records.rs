@@ -85,6 +85,22 @@ impl<A: Access> InZone<A> {
             .await
     }
 
+    /// The records among these ids, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn get_authority_records(
+        &self,
+        ids: &[AuthorityRecordId],
+    ) -> Result<Vec<AuthorityRecord>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(IN_LIST) {
+            let (tail, values) = Where::zone().and_in("id", some).tail("");
+            found.extend(self.fetch::<AuthorityRecord>(&tail, values).await?);
+        }
+        Ok(found)
+    }
+
     /// Records, newest first.
     ///
     /// # Errors
