@@ -88,6 +88,12 @@ impl ScopeSet {
         self.0.iter()
     }
 
+    /// The scopes, sorted, as a slice.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Scope] {
+        &self.0
+    }
+
     /// The scopes joined by single spaces: the form of the `scope` claim.
     #[must_use]
     pub fn to_claim(&self) -> String {

@@ -183,11 +183,15 @@ impl VerifyingKey {
         &self.point
     }
 
-    pub(crate) fn x(&self) -> String {
+    /// The x coordinate as unpadded base64url of 32 bytes (RFC 7518 §6.2.1.2).
+    #[must_use]
+    pub fn x(&self) -> String {
         base64url::encode(&self.point[1..33])
     }
 
-    pub(crate) fn y(&self) -> String {
+    /// The y coordinate as unpadded base64url of 32 bytes (RFC 7518 §6.2.1.3).
+    #[must_use]
+    pub fn y(&self) -> String {
         base64url::encode(&self.point[33..])
     }
 

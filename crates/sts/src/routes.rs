@@ -1,0 +1,184 @@
+//! The routes: bytes in, one step after another, JSON out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use caracal_core::id::ZoneId;
+use caracal_http::body::{BodyError, read_limited};
+use caracal_http::{Failure, Observed, RequestContext, bearer};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::Sts;
+use crate::error::Refusal;
+use crate::exchange::Minted;
+use crate::form::{MAX_BODY_BYTES, MalformedForm, TokenForm, judge_head};
+use crate::keys::{KeyCreationError, rotate_zone_key};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+pub(crate) fn router(sts: &Arc<Sts>) -> Router {
+    let observed = Observed::new(
+        "sts",
+        Arc::clone(&sts.clock),
+        Arc::clone(&sts.random),
+        sts.options.trust_proxy,
+    );
+    Router::new()
+        .route("/oauth/2/token", post(token).fallback(only_post))
+        .route("/.well-known/jwks.json", get(jwks))
+        .route("/approvals/{id}", get(no_approval))
+        .route("/approvals/{id}/decision", post(no_approval))
+        .route("/internal/zones/{zone}/signing-key/rotate", post(rotate))
+        .with_state(Arc::clone(sts))
+        .layer(observed)
+}
+
+async fn only_post() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request")
+        .describe("the token endpoint takes POST")
+        .with_header(ALLOW, HeaderValue::from_static("POST"))
+}
+
+async fn token(State(sts): State<Arc<Sts>>, context: RequestContext, request: Request) -> Response {
+    let mut response = match answer_token(&sts, &context, request).await {
+        Ok(minted) => granted(&minted),
+        Err(refusal) => {
+            sts.log_cause(&context.request_id, &refusal);
+            Failure::from(refusal).into_response()
+        }
+    };
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+async fn answer_token(
+    sts: &Arc<Sts>,
+    context: &RequestContext,
+    request: Request,
+) -> Result<Minted, Refusal> {
+    let (head, body) = request.into_parts();
+    judge_head(head.uri.query(), &head.headers)?;
+    let body = read_limited(body, MAX_BODY_BYTES)
+        .await
+        .map_err(|error| match error {
+            BodyError::TooLarge(_) => MalformedForm::TooLarge,
+            BodyError::Broken => MalformedForm::Unreadable,
+        })?;
+    let form = TokenForm::parse(&head.headers, &body)?;
+    sts.exchange_for_client(context, &form).await
+}
+
+fn granted(minted: &Minted) -> Response {
+    match serde_json::to_vec(&minted.response()) {
+        Ok(body) => {
+            let mut response = Response::new(Body::from(body));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
+        }
+        Err(_) => Failure::internal().into_response(),
+    }
+}
+
+/// One document per zone; a document of all zones is never served.
+async fn jwks(
+    State(sts): State<Arc<Sts>>,
+    context: RequestContext,
+    query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let named = query
+        .ok()
+        .and_then(|Query(mut fields)| fields.remove("zone_id"));
+    let Some(named) = named.filter(|text| !text.is_empty()) else {
+        return Failure::new(StatusCode::BAD_REQUEST, "invalid_request")
+            .describe("name the zone: ?zone_id=")
+            .into_response();
+    };
+    let Ok(zone) = ZoneId::parse(&named) else {
+        return no_keys();
+    };
+    match sts.published_keys(&zone).await {
+        Ok(Some(keys)) if keys.set().is_empty() => Failure::internal().into_response(),
+        Ok(Some(keys)) => {
+            let mut response = Response::new(Body::from(keys.document()));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, JSON);
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            let fresh = HeaderValue::from_static("public, max-age=300, must-revalidate");
+            headers.insert(CACHE_CONTROL, fresh);
+            response
+        }
+        Ok(None) => no_keys(),
+        Err(refusal) => {
+            sts.log_cause(&context.request_id, &refusal);
+            Failure::from(refusal).into_response()
+        }
+    }
+}
+
+fn no_keys() -> Response {
+    Failure::new(StatusCode::NOT_FOUND, "resource_not_found")
+        .describe("there is no such zone")
+        .into_response()
+}
+
+/// No hold exists, so no id names one.
+async fn no_approval() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "resource_not_found").describe("there is no such approval")
+}
+
+async fn rotate(
+    State(sts): State<Arc<Sts>>,
+    Path(zone): Path<String>,
+    context: RequestContext,
+    headers: HeaderMap,
+) -> Response {
+    let Some(expected) = &sts.options.admin_token else {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    };
+    let presented = bearer::strict(&headers);
+    if !presented.is_some_and(|token| bearer::equal(token, expected.expose())) {
+        let realm = HeaderValue::from_static("Bearer realm=\"caracal-sts\"");
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(WWW_AUTHENTICATE, realm)],
+            "unauthorized\n",
+        )
+            .into_response();
+    }
+    let Ok(zone) = ZoneId::parse(&zone) else {
+        return no_keys();
+    };
+    match rotate_key(&sts, &zone).await {
+        Ok(Some(kid)) => {
+            let body = json!({ "rotated": true, "zone_id": zone.as_str(), "kid": kid.as_str() });
+            axum::Json(body).into_response()
+        }
+        Ok(None) => no_keys(),
+        Err(refusal) => {
+            sts.log_cause(&context.request_id, &refusal);
+            Failure::from(refusal).into_response()
+        }
+    }
+}
+
+async fn rotate_key(sts: &Sts, zone: &ZoneId) -> Result<Option<caracal_core::id::KeyId>, Refusal> {
+    let mut unit = sts.store.begin(zone).await?;
+    if !unit.get_zone().await?.is_some_and(|found| found.is_live()) {
+        return Ok(None);
+    }
+    let kid = rotate_zone_key(&mut unit, &sts.key_ring, &*sts.clock, &*sts.random).await;
+    let kid = kid.map_err(|error| match error {
+        KeyCreationError::Store(error) => Refusal::from(error),
+        other => Refusal::Internal(other.to_string()),
+    })?;
+    unit.commit().await?;
+    Ok(Some(kid))
+}

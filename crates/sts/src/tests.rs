@@ -1,0 +1,10 @@
+//! The STS from outside: bytes in, bytes out, and what it leaves in the store and the log.
+
+mod client;
+mod control;
+mod delegated;
+mod gateway;
+mod lifecycle;
+mod malformed;
+mod published;
+mod trouble;
