@@ -1,2 +1,5 @@
 //! The `caracal` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    caracal::main()
+}

@@ -1,0 +1,224 @@
+//! From checked settings to each role's options.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_api::{ApiOptions, RateLimits};
+use caracal_audit::AuditOptions;
+use caracal_coordinator::CoordinatorOptions;
+use caracal_core::{Clock, Random, Scope, Secret};
+use caracal_crypto::client_secret::Peppers;
+use caracal_crypto::derive::{Purpose, derive_hmac_key};
+use caracal_crypto::{HmacKey, Kek, KeyRing, SecretVerifier};
+use caracal_evidence::log::{Durability, JournalOptions};
+use caracal_evidence::note::NoteKey;
+use caracal_gateway::{GatewayOptions, TlsFiles};
+use caracal_sts::StsOptions;
+
+use super::{Listeners, StartError};
+use crate::config::{Role, Settings};
+use crate::home::Home;
+
+fn keys_error(error: impl std::fmt::Display) -> StartError {
+    StartError::Keys(error.to_string())
+}
+
+/// The issuer: as configured, else where the STS listens.
+pub(super) fn issuer(settings: &Settings, listeners: &Listeners) -> String {
+    match settings.text("ISSUER_URL") {
+        Some(issuer) => issuer.to_owned(),
+        None => format!("http://localhost:{}", listeners.port(Role::Sts)),
+    }
+}
+
+pub(super) fn key_ring(settings: &Settings) -> Result<Arc<KeyRing>, StartError> {
+    let kek = |name| {
+        settings
+            .secret(name)
+            .map(|hex| Kek::from_hex(&hex))
+            .transpose()
+            .map_err(keys_error)
+    };
+    let current =
+        kek("SECRET_STORE_KEK")?.ok_or_else(|| keys_error("SECRET_STORE_KEK is not set"))?;
+    Ok(Arc::new(KeyRing::new(
+        current,
+        kek("SECRET_STORE_KEK_PREVIOUS")?,
+    )))
+}
+
+pub(super) fn hmac_key(
+    settings: &Settings,
+    name: &'static str,
+) -> Result<Option<HmacKey>, StartError> {
+    settings
+        .secret(name)
+        .map(|hex| HmacKey::from_hex(&hex))
+        .transpose()
+        .map_err(keys_error)
+}
+
+/// The key that signs checkpoints: the configured one, or the home's own.
+pub(super) fn checkpoint_key(settings: &Settings, home: &Home) -> Result<NoteKey, StartError> {
+    let text = match settings.secret("AUDIT_CHECKPOINT_KEY") {
+        Some(text) => text,
+        None => std::fs::read_to_string(home.secret_path("auditCheckpointKey"))
+            .map(|text| Secret::new(text.trim_end().to_owned()))
+            .map_err(keys_error)?,
+    };
+    let seed = hex::decode(text.expose())
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let seed = seed.ok_or_else(|| keys_error("AUDIT_CHECKPOINT_KEY is not 32 bytes of hex"))?;
+    NoteKey::from_seed(&Secret::new(seed)).map_err(keys_error)
+}
+
+pub(super) fn journal(settings: &Settings) -> JournalOptions {
+    let durability = match settings.text("CARACAL_AUDIT_DURABILITY") {
+        Some("disk") => Durability::Disk,
+        _ => Durability::Process,
+    };
+    JournalOptions {
+        durability,
+        ..JournalOptions::default()
+    }
+}
+
+pub(super) fn audit(settings: &Settings) -> AuditOptions {
+    let threshold = |name| {
+        settings
+            .text(name)
+            .map(|_| u64::try_from(settings.integer(name)).unwrap_or(0))
+    };
+    AuditOptions {
+        ready_lag_max: threshold("AUDIT_READY_LAG_MAX"),
+        ready_oldest_max: threshold("AUDIT_READY_PEL_OLDEST_SECS_MAX").map(Duration::from_secs),
+        ..AuditOptions::default()
+    }
+}
+
+pub(super) fn sts(settings: &Settings, issuer: &str) -> StsOptions {
+    StsOptions {
+        issuer: issuer.into(),
+        control_audience: settings
+            .text("CONTROL_AUDIENCE")
+            .unwrap_or_default()
+            .to_owned(),
+        admin_token: settings.secret("STS_ADMIN_TOKEN"),
+        mint_limit_per_minute: settings.count("STS_MINT_RATE_LIMIT_PER_MIN"),
+        trust_proxy: settings.flag("TRUST_PROXY"),
+    }
+}
+
+pub(super) fn secret_verifier(
+    settings: &Settings,
+    keys: &KeyRing,
+    clock: &Arc<dyn Clock>,
+    random: &dyn Random,
+) -> Result<SecretVerifier, StartError> {
+    let peppers = Peppers::derive(keys).map_err(keys_error)?;
+    let slots = settings.size("STS_SECRET_VERIFY_CONCURRENCY");
+    Ok(SecretVerifier::new(peppers, slots, clock.clone(), random))
+}
+
+pub(super) fn coordinator(
+    settings: &Settings,
+    issuer: &str,
+    keys: &KeyRing,
+) -> Result<CoordinatorOptions, StartError> {
+    let idempotency = match hmac_key(settings, "IDEMPOTENCY_HMAC_KEY")? {
+        Some(key) => key,
+        None => derive_hmac_key(keys.current(), Purpose::Idempotency).map_err(keys_error)?,
+    };
+    let days =
+        |name| Duration::from_secs(86_400 * u64::try_from(settings.integer(name)).unwrap_or(0));
+    let seconds = |name| Duration::from_secs(u64::try_from(settings.integer(name)).unwrap_or(0));
+    Ok(CoordinatorOptions {
+        mode: settings.mode,
+        required_scope: Scope::new(settings.text("AGENT_COORDINATOR_SCOPE").unwrap_or_default()),
+        operator_tokens: settings
+            .secret("CARACAL_COORDINATOR_TOKEN")
+            .into_iter()
+            .collect(),
+        metrics_bearer: settings.secret("METRICS_BEARER"),
+        previous_idempotency_key: hmac_key(settings, "IDEMPOTENCY_HMAC_KEY_PREVIOUS")?,
+        max_sessions_per_zone: settings.count("MAX_AGENTS_PER_ZONE"),
+        max_sessions_per_application: settings.count("MAX_AGENTS_PER_APP"),
+        lease: seconds("SERVICE_AGENT_LEASE_SECONDS"),
+        ttl_sweep_interval: settings.millis("TTL_SWEEP_INTERVAL_MS"),
+        lease_sweep_interval: settings.millis("SERVICE_LEASE_SWEEP_INTERVAL_MS"),
+        retention_interval: settings.millis("RETENTION_CLEANUP_INTERVAL_MS"),
+        sweep_batch: settings.size("SWEEPER_BATCH_SIZE"),
+        retention_batch: settings.size("RETENTION_CLEANUP_BATCH_SIZE"),
+        session_retention: days("SESSION_RETENTION_DAYS"),
+        delegation_retention: days("DELEGATION_RETENTION_DAYS"),
+        outbox_retention: days("OUTBOX_RETENTION_DAYS"),
+        receipt_retention: seconds("IDEMPOTENCY_RETENTION_SECONDS"),
+        generated_receipt_retention: seconds("GENERATED_IDEMPOTENCY_RETENTION_SECONDS"),
+        max_receipts_per_scope: settings.integer("IDEMPOTENCY_MAX_RECEIPTS_PER_SCOPE"),
+        body_limit: settings.size("COORDINATOR_BODY_LIMIT_BYTES"),
+        requests_per_minute: settings.count("COORDINATOR_RATE_LIMIT_PER_MIN"),
+        verifications_per_minute: settings.count("VERIFY_RATE_LIMIT_PER_MIN"),
+        ready_checks_per_minute: settings.count("READY_RATE_LIMIT_PER_MIN"),
+        trust_proxy: settings.flag("TRUST_PROXY"),
+        ..CoordinatorOptions::new(issuer, idempotency)
+    })
+}
+
+pub(super) fn gateway(settings: &Settings, issuer: &str, listeners: &Listeners) -> GatewayOptions {
+    let tls = match (
+        settings.path("TLS_CERT_FILE"),
+        settings.path("TLS_KEY_FILE"),
+    ) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        _ => None,
+    };
+    GatewayOptions {
+        mode: settings.mode,
+        admin_token: settings.secret("CARACAL_ADMIN_TOKEN"),
+        metrics_bearer: settings.secret("METRICS_BEARER"),
+        sts_timeout: settings.duration("STS_TIMEOUT"),
+        upstream_timeout: settings.duration("UPSTREAM_TIMEOUT"),
+        read_header_timeout: settings.duration("READ_HEADER_TIMEOUT"),
+        read_timeout: settings.duration("READ_TIMEOUT"),
+        write_timeout: settings.duration("WRITE_TIMEOUT"),
+        stream_idle_timeout: settings.duration("STREAM_IDLE_TIMEOUT"),
+        idle_timeout: settings.duration("IDLE_TIMEOUT"),
+        max_request_bytes: u64::try_from(settings.integer("MAX_REQUEST_BYTES")).unwrap_or(0),
+        tls,
+        upstream_host_allowlist: settings.list("UPSTREAM_HOST_ALLOWLIST"),
+        extra_ca_file: settings.path("CARACAL_TLS_EXTRA_CA_FILE"),
+        trust_proxy: settings.flag("TRUST_PROXY"),
+        own_ports: Role::ALL
+            .into_iter()
+            .map(|role| listeners.port(role))
+            .collect(),
+        ..GatewayOptions::new(issuer)
+    }
+}
+
+pub(super) fn api(settings: &Settings) -> ApiOptions {
+    let seconds = |name| Duration::from_secs(u64::try_from(settings.integer(name)).unwrap_or(0));
+    ApiOptions {
+        mode: settings.mode,
+        admin_token: settings.secret("CARACAL_ADMIN_TOKEN"),
+        metrics_bearer: settings.secret("METRICS_BEARER"),
+        body_limit: settings.size("API_BODY_LIMIT_BYTES"),
+        request_timeout: settings.millis("REQUEST_TIMEOUT_MS"),
+        rates: RateLimits {
+            v1: settings.count("API_V1_RATE_LIMIT_PER_MIN"),
+            auth_failures: settings.count("ADMIN_AUTH_FAIL_LIMIT_PER_MIN"),
+            ready: settings.count("READY_RATE_LIMIT_PER_MIN"),
+        },
+        last_used_debounce: seconds("ADMIN_TOKEN_LAST_USED_DEBOUNCE_SEC"),
+        max_resources_per_zone: u64::try_from(settings.integer("API_MAX_RESOURCES_PER_ZONE"))
+            .unwrap_or(0),
+        ready_dead_outbox_max: u64::try_from(settings.integer("API_READY_OUTBOX_DEAD_MAX"))
+            .unwrap_or(0),
+        control_audience: settings
+            .text("CONTROL_AUDIENCE")
+            .unwrap_or_default()
+            .to_owned(),
+        trust_proxy: settings.flag("TRUST_PROXY"),
+    }
+}

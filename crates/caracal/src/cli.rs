@@ -1,0 +1,207 @@
+//! The command line: names, flags, usage.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Role;
+
+/// `caracal`, the authority control plane for AI agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "caracal",
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the embedded stack: one process, five roles, nothing else to install.
+    Up {
+        /// Stay in the foreground and log to standard error.
+        #[arg(long)]
+        foreground: bool,
+        /// Say on standard output, once, that the stack is ready.
+        #[arg(long, hide = true)]
+        announce: bool,
+    },
+    /// Stop the embedded stack.
+    Down,
+    /// Probe the five roles; exit 1 when one is down.
+    Status {
+        /// Probe readiness instead of health.
+        #[arg(long)]
+        ready: bool,
+        /// Answer in JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// See a governed call: authority given, narrowed, used, refused, revoked, and its evidence.
+    Quickstart(QuickstartArgs),
+    /// Load the governed call and print throughput, latency, CPU and memory.
+    Bench(BenchArgs),
+    /// Run roles on PostgreSQL and Redis: `caracal serve sts,gateway`.
+    Serve {
+        /// Roles, comma separated: api, sts, gateway, audit, coordinator.
+        #[arg(value_delimiter = ',', required = true, value_parser = parse_role)]
+        roles: Vec<Role>,
+    },
+    /// Show the effective configuration.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Work with evidence.
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
+    /// Work with policy.
+    Policy {
+        #[command(subcommand)]
+        action: PolicyAction,
+    },
+    /// Print the version.
+    Version {
+        /// Answer in JSON, one line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print every setting of the roles, secrets masked.
+    Print {
+        /// Print the table of variables instead, as JSON.
+        #[arg(long)]
+        schema: bool,
+        /// Only these roles, as `caracal serve` would run them; default: the embedded stack.
+        #[arg(long, value_delimiter = ',', value_parser = parse_role)]
+        roles: Vec<Role>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditAction {
+    /// Write a zone's evidence as a bundle that `verify` checks offline.
+    Export {
+        /// The zone.
+        #[arg(long)]
+        zone: String,
+        /// Where to write; `-` is standard output.
+        #[arg(long, default_value = "-")]
+        out: PathBuf,
+    },
+    /// Check a bundle: every event included, nothing removed, order kept.
+    Verify {
+        /// The bundle; `-` is standard input.
+        bundle: PathBuf,
+        /// The signer's verifier key, when known from elsewhere: `name+id+base64`.
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyAction {
+    /// Print the decision contract in Rego, for auditors.
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuickstartArgs {
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep what the tour made, and print how to use it.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Admin API of a stack that runs already; default: the embedded stack, started if needed.
+    #[arg(long)]
+    pub(crate) api_url: Option<String>,
+    /// STS of that stack.
+    #[arg(long)]
+    pub(crate) sts_url: Option<String>,
+    /// Coordinator of that stack.
+    #[arg(long)]
+    pub(crate) coordinator_url: Option<String>,
+    /// Gateway of that stack.
+    #[arg(long)]
+    pub(crate) gateway_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Concurrent workers, comma separated: one run each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    pub(crate) workers: Vec<usize>,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    Role::from_name(text.trim()).ok_or_else(|| {
+        format!("{text:?} is no role; the roles are api, sts, gateway, audit, coordinator")
+    })
+}
+
+/// The roles as a set.
+pub(crate) fn role_set(roles: &[Role]) -> BTreeSet<Role> {
+    if roles.is_empty() {
+        Role::ALL.into()
+    } else {
+        roles.iter().copied().collect()
+    }
+}
+
+/// What `caracal help` prints.
+pub(crate) const USAGE: &str = "\
+caracal: the authority control plane for AI agents
+
+usage: caracal <command> [options]
+
+STACK
+  up           start the embedded stack
+  down         stop it
+  status       probe the five roles
+  serve        run roles on PostgreSQL and Redis
+
+RUNTIME
+  quickstart   see a governed call, its denials and its evidence
+  bench        load the governed call
+  config       show the effective configuration
+  audit        export and verify evidence
+  policy       print the decision contract
+  version      print the version
+
+global options
+  -h, --help       show this text, or a command's own
+  -v, --version    print the version
+";
+
+/// The commands that exist.
+pub(crate) fn is_command(word: &str) -> bool {
+    const NAMES: [&str; 10] = [
+        "up",
+        "down",
+        "status",
+        "serve",
+        "quickstart",
+        "bench",
+        "config",
+        "audit",
+        "policy",
+        "version",
+    ];
+    NAMES.contains(&word)
+}
