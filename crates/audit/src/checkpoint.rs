@@ -12,10 +12,13 @@ use crate::ledger::{LedgerError, SignedCheckpoint};
 /// The most checkpoints of one transaction.
 const GROUP: usize = 200;
 
+/// Why heads were not signed.
 #[derive(Debug, Error)]
-enum SignError {
+pub(crate) enum SignError {
+    /// The ledger did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The key can't sign.
     #[error(transparent)]
     Note(#[from] NoteError),
 }
@@ -40,7 +43,10 @@ pub(crate) async fn run(inner: &Inner, mut stop: oneshot::Receiver<()>) {
     }
 }
 
-async fn sign_grown(inner: &Inner) -> Result<(), SignError> {
+/// Signs every head that grew since its last checkpoint. One caller at a time: two would sign the
+/// same heads twice.
+pub(crate) async fn sign_grown(inner: &Inner) -> Result<(), SignError> {
+    let _turn = inner.signing.lock().await;
     let ledger = &inner.parts.ledger;
     loop {
         let heads = ledger.unsigned_heads(GROUP).await?;

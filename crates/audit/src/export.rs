@@ -1,7 +1,8 @@
-//! `GET /api/audit/export`: a zone's evidence up to its latest checkpoint, as a bundle that proves
-//! itself (see [`caracal_evidence::bundle`]).
+//! `GET /api/audit/export`: a zone's evidence as a bundle that proves itself (see
+//! [`caracal_evidence::bundle`]). Everything appended before the call is stored and signed first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use caracal_core::id::ZoneId;
@@ -12,16 +13,20 @@ use futures_util::stream::{self, Stream};
 use thiserror::Error;
 
 use crate::Inner;
+use crate::checkpoint::{self, SignError};
 use crate::ledger::{LedgerError, Search};
 
 /// Events per read of the ledger, and per chunk of the answer.
 const PAGE: usize = 500;
 
+/// Longest wait for events on their way into the ledger.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// Why an export failed.
 #[derive(Debug, Error)]
 pub(crate) enum ExportError {
-    /// The zone has no checkpoint yet.
-    #[error("the zone has no checkpoint")]
+    /// The zone has no evidence.
+    #[error("the zone has no evidence")]
     NoCheckpoint,
     /// The ledger did not answer.
     #[error(transparent)]
@@ -29,6 +34,9 @@ pub(crate) enum ExportError {
     /// The stored checkpoint is not ours.
     #[error("the stored checkpoint is not good: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// The newest events could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The stored events don't fit the checkpoint.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -49,6 +57,9 @@ pub(crate) async fn export(
     inner: Arc<Inner>,
     zone: ZoneId,
 ) -> Result<impl Stream<Item = Result<Bytes, ExportError>>, ExportError> {
+    // A ledger that lags still exports what it has: the checkpoint says how far that is.
+    let _ = inner.caught_up(CATCH_UP).await;
+    checkpoint::sign_grown(&inner).await?;
     let stored = inner.parts.ledger.latest_checkpoint(&zone).await?;
     let note = stored.ok_or(ExportError::NoCheckpoint)?.note;
     let key =

@@ -95,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) parts: AuditParts,
     pub(crate) progress: Progress,
     pub(crate) counters: Counters,
+    pub(crate) signing: tokio::sync::Mutex<()>,
 }
 
 /// The events appended before the call are not all stored yet.
@@ -111,6 +112,7 @@ impl Audit {
             parts,
             progress,
             counters: Counters::default(),
+            signing: tokio::sync::Mutex::new(()),
         }))
     }
 
