@@ -11,6 +11,7 @@ use caracal_core::Timestamp;
 use caracal_core::id::{EventId, ZoneId};
 use sea_orm::Value;
 
+use crate::dialect::sqlite;
 use crate::error::StoreError;
 use crate::handle::{Access, InZone, OnPlatform, PlatformUnit, ZoneUnit};
 use crate::page::{Cursor, Page, Slice};
@@ -570,15 +571,12 @@ impl PlatformUnit {
                 entry.chain_hash
             ]);
         }
-        let rows: Vec<String> = (0..entries.len())
-            .map(|row| format!("({})", placeholders(row * COLUMNS + 1, COLUMNS)))
-            .collect();
+        let rows = sqlite::value_rows(entries.len(), COLUMNS);
         let sql = format!(
             "INSERT INTO audit_events (zone_id, seq, event_id, occurred_at, ingested_at,
                 event_type, decision, evaluation_status, request_id, application_id,
                 agent_session_id, authority_record_id, data, signature, leaf_hash, chain_hash)
-             VALUES {}",
-            rows.join(", ")
+             VALUES {rows}"
         );
         self.execute(TABLE, sql, values).await.map(|_| ())
     }
@@ -593,13 +591,10 @@ impl PlatformUnit {
         let mut rest = labels.as_slice();
         while !rest.is_empty() {
             let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
-            let rows: Vec<String> = (0..some.len())
-                .map(|row| format!("({})", placeholders(row * 3 + 1, 3)))
-                .collect();
+            let rows = sqlite::value_rows(some.len(), 3);
             let sql = format!(
-                "INSERT INTO audit_event_labels (zone_id, label, seq) VALUES {}
-                 ON CONFLICT DO NOTHING",
-                rows.join(", ")
+                "INSERT INTO audit_event_labels (zone_id, label, seq) VALUES {rows}
+                 ON CONFLICT DO NOTHING"
             );
             let values = some
                 .iter()

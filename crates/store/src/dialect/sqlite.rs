@@ -106,6 +106,14 @@ async fn pool(options: SqliteConnectOptions, size: u32) -> Result<DatabaseConnec
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
+/// The `(?, …), …` of an `INSERT` of many rows. The parameters have no names: SQLite finds a name by
+/// walking a list, once for each parameter that is bound, which for a thousand of them costs more than
+/// the insert.
+pub(crate) fn value_rows(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; rows].join(", ")
+}
+
 /// Opens a file that only its owner may read, creating it when it is missing.
 fn private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
