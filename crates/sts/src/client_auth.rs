@@ -34,8 +34,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Sources and applications that are counted at a time.
 const REMEMBERED: usize = 65_536;
 
-/// Longest application id that is worth counting; a longer text names nobody.
-const MAX_COUNTED_ID: usize = 128;
+/// How much of an offered application id is counted; a longer text names nobody.
+const COUNTED_CHARACTERS: usize = 128;
 
 /// Counts wrong secrets.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl FailureLimit {
     }
 
     fn count(&self, source: IpAddr, application: &str) -> Refusal {
-        let counted = application.get(..MAX_COUNTED_ID).unwrap_or(application);
+        let counted: String = application.chars().take(COUNTED_CHARACTERS).collect();
         match self.0.check((source, counted.into())) {
             Ok(()) => Refusal::ClientCredentials,
             Err(over) => Refusal::ClientThrottled(over.0),
@@ -191,7 +191,9 @@ impl Sts {
             return Ok(());
         };
         if !self.secret_fits(&client.application, form).await? {
-            return Ok(());
+            return self
+                .audit_failure(&client.application, &context.request_id, client.now)
+                .await;
         }
         let refusal = Refusal::ZoneMismatch {
             application: id,

@@ -23,6 +23,9 @@ pub(crate) const MAX_BODY_BYTES: usize = 65_536;
 /// Most distinct resources that one request may name: each costs a lookup and a decision.
 pub(crate) const MAX_RESOURCES: usize = 256;
 
+/// Longest `scope` that is looked at, bytes: no mandate could carry a longer one.
+pub(crate) const MAX_SCOPE_BYTES: usize = 8_192;
+
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -150,6 +153,9 @@ pub(crate) enum MalformedForm {
     /// More than [`MAX_RESOURCES`].
     #[error("at most {MAX_RESOURCES} resources may be named")]
     TooManyResources,
+    /// Over [`MAX_SCOPE_BYTES`].
+    #[error("scope may have at most {MAX_SCOPE_BYTES} bytes")]
+    ScopeTooLong,
     /// Another grant type.
     #[error("grant_type must be {GRANT_TYPE}")]
     GrantType,
@@ -220,7 +226,7 @@ impl TokenForm {
             application_id: fields.take("application_id").trim().to_owned(),
             client_secret: Secret::new(fields.take("client_secret")),
             resources,
-            scope: RequestedScope::parse(&fields.take("scope")),
+            scope: parse_scope(&fields.take("scope"))?,
             subject,
             authority_record_id: fields.take_id("session_id")?,
             session_id: fields.take_id("agent_session_id")?,
@@ -273,6 +279,13 @@ fn parse_resources(values: Vec<String>) -> Result<Vec<String>, MalformedForm> {
         return Err(MalformedForm::TooManyResources);
     }
     Ok(resources)
+}
+
+fn parse_scope(text: &str) -> Result<RequestedScope, MalformedForm> {
+    if text.len() > MAX_SCOPE_BYTES {
+        return Err(MalformedForm::ScopeTooLong);
+    }
+    Ok(RequestedScope::parse(text))
 }
 
 fn parse_subject(fields: &mut Fields) -> Result<Option<SubjectToken>, MalformedForm> {

@@ -2,8 +2,9 @@
 //!
 //! The mandate arrives verified, as a value that only verification makes, so its signature is not
 //! checked again. Everything that it rests on is: the zone, the application, every ancestor of its
-//! authority, the resource, the operation, the policy. A resource mandate is signed only when the
-//! upstream gets one, and nothing is written to the store.
+//! authority, the resource, the operation, the policy. Its own `sid` has no row; what can be revoked
+//! is its root, the record that its Session was started on, and that is judged with the Session. A
+//! resource mandate is signed only when the upstream gets one, and nothing is written to the store.
 
 use std::sync::Arc;
 

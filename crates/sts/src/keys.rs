@@ -62,8 +62,8 @@ pub enum KeyCreationError {
     #[error("the signing key cannot be made: {0}")]
     Module(String),
     /// So many keys are published that verifiers might not read another one.
-    #[error("the zone has {MAX_PUBLISHED} published keys; rotate again when some have retired")]
-    TooManyKeys,
+    #[error("the zone has {0} published keys; rotate again when some have retired")]
+    TooManyKeys(usize),
 }
 
 /// Creates a zone's first key, which signs at once. Call it in the transaction that creates the zone.
@@ -97,7 +97,7 @@ pub async fn rotate_zone_key(
     let signs_from = now.plus_seconds(PUBLISH_AHEAD_SECONDS);
     let known = unit.list_signing_keys().await?;
     if known.iter().filter(|key| key.is_published(now)).count() >= MAX_PUBLISHED {
-        return Err(KeyCreationError::TooManyKeys);
+        return Err(KeyCreationError::TooManyKeys(MAX_PUBLISHED));
     }
     let row = new_key(unit.zone_id(), ring, clock, random, now, signs_from)?;
     let retires_at = signs_from.plus_seconds(PUBLISH_AFTER_SECONDS);

@@ -11,6 +11,7 @@
 //! | 5 | `lifetime`, `claims`, `keys` | how long, what the mandate says, which key signs |
 //! | 6 | `exchange`, `gateway_exchange`, `directive` | the two kinds of exchange, start to end |
 //! | 7 | `audit`, `error` | what is written down, what is answered |
+//! | | `routes`, `rotation` | the HTTP side |
 //!
 //! Four rules hold throughout. A mandate leaves after its audit event is in the log. Authority only
 //! narrows. Every decision reads one view of the zone that was taken after the request arrived. What
@@ -32,6 +33,7 @@ mod lineage;
 mod measure;
 mod mint_limit;
 mod operation;
+mod rotation;
 mod routes;
 mod subject;
 mod target;
@@ -68,8 +70,9 @@ pub use keys::{
     rotate_zone_key,
 };
 
-/// How often failed authentications are looked through for events that are due.
-const FAILURE_FLUSH: Duration = Duration::from_secs(60);
+/// How often failed authentications are looked through for events that are due, and the state of
+/// the audit log is published.
+const TICK: Duration = Duration::from_secs(5);
 
 /// How the STS is set up; the values are validated already.
 #[derive(Debug, Clone)]
@@ -103,6 +106,11 @@ pub struct StsDependencies {
     pub key_ring: Arc<KeyRing>,
     /// Verifies client secrets.
     pub secrets: SecretVerifier,
+}
+
+/// Feeds `data` to the parser of token requests: for fuzzers, it takes any bytes and must return.
+pub fn fuzz_token_form(data: &[u8]) {
+    let _ = form::TokenForm::parse(&http::HeaderMap::new(), data);
 }
 
 /// The security token service.
@@ -168,22 +176,26 @@ impl Sts {
     /// The background jobs; they end when `shutdown` is cancelled.
     pub fn spawn_jobs(self: &Arc<Self>, shutdown: CancellationToken) -> Vec<JoinHandle<()>> {
         let sts = Arc::clone(self);
-        let flusher = tokio::spawn(async move {
-            let mut due = tokio::time::interval(FAILURE_FLUSH);
+        let upkeep = tokio::spawn(async move {
+            let mut due = tokio::time::interval(TICK);
             loop {
                 tokio::select! {
-                    _ = due.tick() => sts.flush_auth_failures().await,
+                    _ = due.tick() => {
+                        sts.flush_auth_failures().await;
+                        Measures::audit_log(&sts.journal.gauges(sts.clock.now()));
+                    }
                     () = shutdown.cancelled() => break,
                 }
             }
         });
-        vec![flusher]
+        vec![upkeep]
     }
 
     /// The `/metrics.json` document.
     #[must_use]
     pub fn metrics_json(&self) -> Value {
-        self.measures.to_json()
+        self.measures
+            .to_json(&self.journal.gauges(self.clock.now()))
     }
 
     /// Logs what an answer does not say.
@@ -211,9 +223,15 @@ impl fmt::Debug for Sts {
 #[async_trait]
 impl Readiness for Sts {
     async fn check(&self) -> Result<(), NotReady> {
-        self.store
-            .ping()
-            .await
-            .map_err(|_| NotReady::with_reason("store_unreachable"))
+        let store = self.store.ping().await;
+        store.map_err(|_| NotReady::with_reason("store_unreachable"))?;
+        let journal = self.journal.gauges(self.clock.now());
+        if journal.dropped > 0 {
+            return Err(NotReady::with_reason("audit_evidence_lost"));
+        }
+        if !journal.writable {
+            return Err(NotReady::with_reason("audit_replay_unavailable"));
+        }
+        Ok(())
     }
 }

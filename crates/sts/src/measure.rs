@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use caracal_evidence::log::JournalGauges;
 use serde_json::{Value, json};
 
 /// The counters of one STS.
@@ -83,15 +84,35 @@ impl Measures {
         }
     }
 
+    /// Publishes the state of the audit log.
+    pub(crate) fn audit_log(journal: &JournalGauges) {
+        let gauge = |name: &'static str, value: u64| {
+            metrics::gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+        };
+        gauge("caracal_sts_audit_replay_pending", journal.pending_events);
+        gauge("caracal_sts_audit_replay_files", journal.files);
+        gauge("caracal_sts_audit_replay_bytes", journal.bytes);
+        metrics::gauge!("caracal_sts_audit_replay_oldest_age_seconds")
+            .set(journal.oldest_age.as_secs_f64());
+        metrics::counter!("caracal_sts_audit_dropped_total").absolute(journal.dropped);
+        metrics::counter!("caracal_sts_audit_sink_errors_total").absolute(journal.storage_errors);
+    }
+
     /// The JSON document. Policy is checked with every decision, so its age is always 0, and what
     /// this build has no part for (provider tokens, an external secret backend) stays 0.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self, journal: &JournalGauges) -> Value {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({
             "sts": {
                 "graph_traversals": read(&self.graph_traversals),
                 "graph_traversal_errors": read(&self.graph_traversal_errors),
                 "jwks_invalid_keys": read(&self.jwks_invalid_keys),
+                "audit_dropped": journal.dropped,
+                "audit_replay_pending": journal.pending_events,
+                "audit_replay_files": journal.files,
+                "audit_replay_bytes": journal.bytes,
+                "audit_replay_oldest_age_seconds": journal.oldest_age.as_secs(),
+                "audit_sink_errors": journal.storage_errors,
                 "provider_refresh_shared": 0,
                 "provider_refresh_leased": 0,
                 "provider_refresh_waited": 0,
@@ -112,6 +133,7 @@ impl Measures {
                 "decision_contract_version": caracal_policy::CONTRACT_VERSION,
                 "decision_contract_sha256": caracal_policy::contract_sha256(),
             },
+            "audit_dropped": journal.dropped,
         })
     }
 }

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use caracal_core::id::ZoneId;
 use caracal_http::body::{BodyError, read_limited};
-use caracal_http::{Failure, Observed, RequestContext, bearer};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
+use caracal_http::{Failure, Observed, RequestContext};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
 
 use crate::Sts;
 use crate::error::Refusal;
 use crate::exchange::Minted;
 use crate::form::{MAX_BODY_BYTES, MalformedForm, TokenForm, judge_head};
-use crate::keys::{KeyCreationError, rotate_zone_key};
+use crate::rotation::rotate;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -91,7 +91,7 @@ fn granted(minted: &Minted) -> Response {
 async fn jwks(
     State(sts): State<Arc<Sts>>,
     context: RequestContext,
-    query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<HashMap<String, String>>, QueryRejection>,
 ) -> Response {
     let named = query
         .ok()
@@ -132,53 +132,4 @@ fn no_keys() -> Response {
 /// No hold exists, so no id names one.
 async fn no_approval() -> Failure {
     Failure::new(StatusCode::NOT_FOUND, "resource_not_found").describe("there is no such approval")
-}
-
-async fn rotate(
-    State(sts): State<Arc<Sts>>,
-    Path(zone): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-) -> Response {
-    let Some(expected) = &sts.options.admin_token else {
-        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
-    };
-    let presented = bearer::strict(&headers);
-    if !presented.is_some_and(|token| bearer::equal(token, expected.expose())) {
-        let realm = HeaderValue::from_static("Bearer realm=\"caracal-sts\"");
-        return (
-            StatusCode::UNAUTHORIZED,
-            [(WWW_AUTHENTICATE, realm)],
-            "unauthorized\n",
-        )
-            .into_response();
-    }
-    let Ok(zone) = ZoneId::parse(&zone) else {
-        return no_keys();
-    };
-    match rotate_key(&sts, &zone).await {
-        Ok(Some(kid)) => {
-            let body = json!({ "rotated": true, "zone_id": zone.as_str(), "kid": kid.as_str() });
-            axum::Json(body).into_response()
-        }
-        Ok(None) => no_keys(),
-        Err(refusal) => {
-            sts.log_cause(&context.request_id, &refusal);
-            Failure::from(refusal).into_response()
-        }
-    }
-}
-
-async fn rotate_key(sts: &Sts, zone: &ZoneId) -> Result<Option<caracal_core::id::KeyId>, Refusal> {
-    let mut unit = sts.store.begin(zone).await?;
-    if !unit.get_zone().await?.is_some_and(|found| found.is_live()) {
-        return Ok(None);
-    }
-    let kid = rotate_zone_key(&mut unit, &sts.key_ring, &*sts.clock, &*sts.random).await;
-    let kid = kid.map_err(|error| match error {
-        KeyCreationError::Store(error) => Refusal::from(error),
-        other => Refusal::Internal(other.to_string()),
-    })?;
-    unit.commit().await?;
-    Ok(Some(kid))
 }

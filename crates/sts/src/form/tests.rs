@@ -178,6 +178,8 @@ fn counts_and_sizes_are_bounded() {
         .map(|n| format!("resource=r{n}&"))
         .collect();
     assert_eq!(malformed(&many), MalformedForm::TooManyResources);
+    let long = format!("scope={}", "a".repeat(MAX_SCOPE_BYTES + 1));
+    assert_eq!(malformed(&long), MalformedForm::ScopeTooLong);
     let large = vec![b'a'; MAX_BODY_BYTES + 1];
     let refused = TokenForm::parse(&headers(), &large).unwrap_err();
     assert_eq!(refused, MalformedForm::TooLarge.into());

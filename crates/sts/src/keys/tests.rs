@@ -86,7 +86,7 @@ async fn rotations_are_bounded_by_what_verifiers_read() {
     }
     assert!(matches!(
         rotate(&world).await,
-        Err(KeyCreationError::TooManyKeys)
+        Err(KeyCreationError::TooManyKeys(MAX_PUBLISHED))
     ));
 }
 

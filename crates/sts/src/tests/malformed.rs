@@ -113,6 +113,13 @@ async fn a_well_formed_request_id_is_echoed_and_another_replaced() {
     let answer = send("abc-123").await;
     assert_eq!(answer.headers["x-request-id"], "abc-123");
     assert_eq!(answer.json()["requestId"], "abc-123");
+    let request = Request::post("/oauth/2/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-request-id", "abc-124")
+        .body(Body::from(world.form(&[("scope", "agent:lifecycle")])))
+        .unwrap();
+    assert_eq!(world.send(request).await.headers["x-request-id"], "abc-124");
+    assert_eq!(world.events().await[0]["request_id"], "abc-124");
     let answer = send("no spaces").await;
     assert_ne!(answer.headers["x-request-id"], "no spaces");
 }

@@ -104,6 +104,19 @@ async fn a_verifier_with_an_old_key_set_accepts_tokens_minted_after_a_rotation()
     assert_eq!(answer.json()["rotated"], true);
     assert_eq!(answer.json()["zone_id"], "z-demo");
     let kid = answer.json()["kid"].as_str().unwrap().to_owned();
+    let page = caracal_store::Page {
+        limit: 10,
+        after: None,
+    };
+    let reader = world.store.read(&world.zone);
+    let audit = reader
+        .list_admin_audit(&Default::default(), &page)
+        .await
+        .unwrap();
+    assert_eq!(
+        audit.items[0].audit.entity_id.as_deref(),
+        Some(kid.as_str())
+    );
     let cached = get(&world, "/.well-known/jwks.json?zone_id=z-demo")
         .await
         .json();

@@ -1,5 +1,6 @@
 //! What happens when something that the STS stands on fails, or the process starts anew.
 
+use caracal_http::Readiness;
 use caracal_roles::Exchange;
 
 use crate::testing::{Answer, POLICY, World};
@@ -61,6 +62,17 @@ async fn a_policy_that_cannot_be_read_is_trouble_and_leaves_evidence() {
     assert!(event["diagnostics_json"][0]["error"].is_string());
     world.activate(POLICY).await;
     assert_eq!(world.lifecycle().await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let world = World::new().await;
+    assert!(world.sts.check().await.is_ok());
+    world.store.close().await;
+    assert_eq!(
+        world.sts.check().await.unwrap_err().reason,
+        "store_unreachable"
+    );
 }
 
 #[tokio::test]
