@@ -24,7 +24,7 @@ use crate::signing_keys::published;
 pub struct ZoneView {
     authority: Arc<Authority>,
     zone: ZoneId,
-    cache: Arc<ZoneCache>,
+    pub(super) cache: Arc<ZoneCache>,
     seq: u64,
 }
 

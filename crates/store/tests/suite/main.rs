@@ -1,0 +1,17 @@
+//! The store's promises, checked through its public API on every backend.
+
+mod admin;
+mod authority_records;
+mod catalogue;
+mod changes;
+mod delegations;
+mod evidence;
+mod isolation;
+mod messages;
+mod opening;
+mod pages;
+mod policies;
+mod sessions;
+mod units;
+mod world;
+mod zones;
