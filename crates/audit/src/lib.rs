@@ -59,7 +59,7 @@ impl Default for AuditOptions {
         Self {
             batch_events: 500,
             batch_bytes: 4 << 20,
-            linger: Duration::from_millis(20),
+            linger: Duration::from_millis(50),
             checkpoint_interval: Duration::from_secs(5),
             ready_lag_max: None,
             ready_oldest_max: None,

@@ -26,6 +26,11 @@ pub use received::{Indexed, MAX_INDEXED_CHARS, MAX_INDEXED_LABELS, MalformedEven
 /// The largest JSON text of an event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
+/// A metadata value longer than this is left out of an abridged event. Bytes of JSON.
+const ABRIDGED_VALUE_BYTES: usize = 2 * 1024;
+/// A list longer than this is left out of an abridged event. Bytes of JSON.
+const ABRIDGED_LIST_BYTES: usize = 32 * 1024;
+
 macro_rules! wire_names {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* }) => {
         $(#[$doc])*
@@ -294,6 +299,21 @@ impl Event {
         let mut data = Vec::with_capacity(1024);
         self.write_json(&mut data)?;
         Ok(data)
+    }
+
+    /// The event without its large values: what is logged of an event that is too large, so that a
+    /// caller cannot keep a denial out of the evidence by asking for something huge.
+    #[must_use]
+    pub fn abridged(&self) -> Self {
+        let mut short = self.clone();
+        short.metadata.abridge(ABRIDGED_VALUE_BYTES);
+        for list in [&mut short.determining_policies, &mut short.diagnostics] {
+            let bytes = metadata::json_len(list.as_slice());
+            if bytes > ABRIDGED_LIST_BYTES {
+                *list = vec![serde_json::json!({ "left_out_bytes": bytes })];
+            }
+        }
+        short
     }
 
     /// Appends the JSON text to `out`; on an error `out` may hold a part of it.

@@ -52,12 +52,27 @@ impl Metadata {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
+    /// Replaces values longer than `limit` bytes of JSON by a note of their length.
+    pub(super) fn abridge(&mut self, limit: usize) {
+        for (_, value) in &mut self.0 {
+            let bytes = json_len(value);
+            if bytes > limit {
+                *value = Value::String(format!("({bytes} bytes left out)"));
+            }
+        }
+    }
+
     fn put(&mut self, name: Cow<'static, str>, value: Value) {
         match self.0.iter_mut().find(|(held, _)| *held == name) {
             Some((_, held)) => *held = value,
             None => self.0.push((name, value)),
         }
     }
+}
+
+/// The length of a value's JSON text.
+pub(super) fn json_len(value: &(impl Serialize + ?Sized)) -> usize {
+    serde_json::to_vec(value).map_or(0, |text| text.len())
 }
 
 impl Serialize for Metadata {

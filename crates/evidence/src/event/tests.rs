@@ -85,6 +85,25 @@ fn an_event_over_the_limit_has_no_json() {
 }
 
 #[test]
+fn an_abridged_event_keeps_what_is_short() {
+    let event = event(EventType::TokenExchange, Decision::Deny, "exchange_denied")
+        .diagnostics(vec![json!({"error": "x".repeat(MAX_EVENT_BYTES)})])
+        .with("application_id", "app-1")
+        .with("requested", vec!["x".repeat(1000); 400]);
+    let data = event.abridged().to_json().unwrap();
+    let value: Value = serde_json::from_slice(&data).unwrap();
+    assert_eq!(value["metadata_json"]["application_id"], "app-1");
+    assert_eq!(
+        value["metadata_json"]["requested"],
+        "(401201 bytes left out)"
+    );
+    assert_eq!(
+        value["diagnostics_json"],
+        json!([{"left_out_bytes": MAX_EVENT_BYTES + 14}])
+    );
+}
+
+#[test]
 fn the_wire_names_are_distinct() {
     let names: std::collections::BTreeSet<_> = EventType::ALL.iter().map(|t| t.as_str()).collect();
     assert_eq!(names.len(), EventType::ALL.len());

@@ -221,7 +221,7 @@ impl Journal {
     ///
     /// When this returns `Ok` the events survive the process's death ([`super::Durability::Process`])
     /// or the machine's ([`super::Durability::Disk`]). It takes at most
-    /// [`JournalOptions::append_timeout`]. Dropping the future does not withdraw queued events.
+    /// [`JournalOptions::append_timeout`]. An event that is too large is logged abridged. Dropping the future does not withdraw queued events.
     ///
     /// # Errors
     /// [`AppendError`]: the events may not be relied on, so what they record must not take effect.
@@ -339,12 +339,22 @@ impl Journal {
 
     fn encode(&self, events: &[Event]) -> Result<Vec<u8>, EncodeError> {
         let mut records = Vec::with_capacity(events.len().saturating_mul(1024));
-        let key = self.0.key.as_ref();
         for event in events {
-            let sign_data = |data: &[u8]| key.map(|key| sign(key, data));
-            push_record(&mut records, |out| event.write_json(out), sign_data)?;
+            let whole = records.len();
+            match self.push(&mut records, event) {
+                Err(EncodeError::TooLarge) => {
+                    records.truncate(whole);
+                    self.push(&mut records, &event.abridged())?;
+                }
+                pushed => pushed?,
+            }
         }
         Ok(records)
+    }
+
+    fn push(&self, records: &mut Vec<u8>, event: &Event) -> Result<(), EncodeError> {
+        let signed = |data: &[u8]| self.0.key.as_ref().map(|key| sign(key, data));
+        push_record(records, |out| event.write_json(out), signed)
     }
 
     /// Waits for room in the queue.

@@ -245,7 +245,10 @@ fn a_header_that_contradicts_its_checkpoint_is_refused() {
 fn a_line_with_an_unknown_member_is_refused() {
     let (mut lines, _) = bundle(3, &[], 0);
     lines[2] = lines[2].replacen("\"event\"", "\"evens\"", 1);
-    assert!(matches!(check(&lines, &[]), Err(VerifyError::Line { seq: 2 })));
+    assert!(matches!(
+        check(&lines, &[]),
+        Err(VerifyError::Line { seq: 2 })
+    ));
 }
 
 #[test]

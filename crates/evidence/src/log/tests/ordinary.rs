@@ -35,6 +35,18 @@ async fn what_was_appended_is_read_in_order_and_signed() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_too_large_is_logged_abridged() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), JournalOptions::default());
+    let large = event("large").with("requested", "x".repeat(crate::event::MAX_EVENT_BYTES));
+    journal
+        .append(&[event("r0"), large, event("r1")])
+        .await
+        .unwrap();
+    assert_eq!(read_all(&journal).await.0, ["r0", "large", "r1"]);
+}
+
+#[tokio::test]
 async fn without_a_key_frames_are_unsigned() {
     let dir = tempfile::tempdir().unwrap();
     let random = caracal_core::SystemRandom;
