@@ -305,3 +305,43 @@ def audit(site: Site) -> Cases:
     yield from ids("GET", f"{site.zone}/audit/by-request/{{id}}", site.admin)
     yield from ids("GET", f"{site.zone}/audit/by-request/{{id}}/explain", site.admin)
     yield from ids("GET", "/v1/zones/{id}/audit/by-request/nobody", site.admin)
+
+
+@endpoint("api", "…/simulate")
+def simulate(site: Site) -> Cases:
+    path = f"{site.zone}/policy-sets/{site.policy_set}/simulate"
+    good = {"version_id": site.set_version}
+    wrong = [
+        *each("version_id", [*NOT_TEXT, "", "nobody", "a b"]),
+        *each("input", ["text", 7, []]),
+    ]
+    yield from bodies("POST", path, site.admin, good, wrong, API_LIMIT)
+    body = b'{"version_id":"x"}'
+    yield from ids("POST", f"{site.zone}/policy-sets/{{id}}/simulate", site.admin, body)
+
+
+@endpoint("api", "what the zone holds")
+def zone_reads(site: Site) -> Cases:
+    pages = ["limit=0", "limit=1001", "limit=abc", "cursor=", "cursor=x", "status=other"]
+    yield from queries(f"{site.zone}/authority-records", site.admin, [*pages, "kind=other"])
+    yield from queries(f"{site.zone}/sessions", site.admin, [*pages, "lifecycle=other"])
+    yield from ids("GET", "/v1/zones/{id}/dcr-status", site.admin)
+
+
+@endpoint("api", "/v1/admin-tokens")
+def admin_tokens(site: Site) -> Cases:
+    good = {"name": "bad", "scope": "global"}
+    wrong = [
+        *each("name", [*NOT_TEXT, "", "x" * 121, "a\x00b"]),
+        *each("scope", [*NOT_TEXT, "", "world"]),
+        *each("capability", [7, None, "", "admin"]),
+        *each("reveal", ["yes", 1]),
+        *each("zone_id", [7, "nobody", site.orchard.zone]),
+        ("unheard_of", 1),
+    ]
+    yield from bodies("POST", "/v1/admin-tokens", site.admin, good, wrong, API_LIMIT)
+    unbound = b'{"name":"bad","scope":"zone"}'
+    path = b"/v1/admin-tokens"
+    yield Malformed("a zone token without a zone", "POST", path, site.admin + JSON, unbound)
+    yield from queries("/v1/admin-tokens", site.admin, BAD_PAGES)
+    yield from ids("DELETE", "/v1/admin-tokens/{id}", site.admin)

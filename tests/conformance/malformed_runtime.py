@@ -84,7 +84,8 @@ def rotation(site: Site) -> Cases:
     yield from ids("POST", "/internal/zones/{id}/signing-key/rotate", credentials)
     path = f"/internal/zones/{site.orchard.zone}/signing-key/rotate".encode()
     for value in ("Bearer wrong", "Bearer", ""):
-        yield Malformed(f"token {value!r}", "POST", path, [("authorization", value)])
+        sent: Headers = [("authorization", value)]
+        yield Malformed(f"token {value!r}", "POST", path, sent, plain_text=True)
 
 
 # Coordinator
@@ -353,19 +354,23 @@ def calls(site: Site) -> Cases:
 @endpoint("gateway", "POST /internal/revocations/reload")
 def reload(_site: Site) -> Cases:
     for value in ("", "Bearer wrong", b"\xff"):
-        yield Malformed(
-            f"token {value!r}", "POST", b"/internal/revocations/reload", [("authorization", value)]
-        )
+        sent: Headers = [("authorization", value)]
+        path = b"/internal/revocations/reload"
+        yield Malformed(f"token {value!r}", "POST", path, sent, plain_text=True)
 
 
 # Audit
 
 
-@endpoint("audit", "GET /api/audit/search")
+@endpoint("audit", "/api/audit")
 def search(site: Site) -> Cases:
     good: Headers = [("authorization", f"Bearer {site.stack.secret('auditAdminToken')}")]
     zone = site.orchard.zone
-    yield from queries("/api/audit/search", good, ["", "zone_id=", "zone_id=%00", "zone_id=%zz"])
-    for value in ("", "Bearer wrong", b"\xff"):
-        target = f"/api/audit/search?zone_id={zone}".encode()
-        yield Malformed(f"token {value!r}", "GET", target, [("authorization", value)])
+    for route in ("search", "export"):
+        for query in ("", "zone_id=", "zone_id=%00", "zone_id=%zz"):
+            target = f"/api/audit/{route}?{query}".encode()
+            yield Malformed(f"{route}?{query}", "GET", target, good, plain_text=True)
+        for value in ("", "Bearer wrong", b"\xff"):
+            target = f"/api/audit/{route}?zone_id={zone}".encode()
+            sent: Headers = [("authorization", value)]
+            yield Malformed(f"{route}, token {value!r}", "GET", target, sent, plain_text=True)

@@ -57,6 +57,7 @@ class Site:
         sets = [entry["id"] for entry in client.policy_sets.list(zone)]
         return {
             "zones": len(client.zones.list()),
+            "admin tokens": len(client._list_all("/v1/admin-tokens", "admin tokens")),
             "applications": len(client.applications.list(zone)),
             "providers": len(client.providers.list(zone)),
             "resources": len(client.resources.list(zone)),

@@ -251,3 +251,39 @@ def test_an_operator_file_fills_unset_variables(env: dict[str, str]) -> None:
         assert "MAX_AGENTS_PER_APP=9\n" in shown
     finally:
         run_binary(["down"], env)
+
+
+def test_a_zones_evidence_verifies_offline_and_shows_tampering(
+    stack: Stack, orchard: Orchard, tmp_path: Path
+) -> None:
+    assert orchard.call(orchard.mint(orchard.chain())).status_code == 200
+    bundle = tmp_path / "bundle.jsonl"
+    exported = stack.command("audit", "export", "--zone", orchard.zone, "--out", str(bundle))
+    assert exported.returncode == 0, exported.stderr
+    whole = stack.command("audit", "verify", str(bundle))
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+
+    text = bundle.read_text()
+    assert "gateway_request_started" in text
+    lines = text.splitlines(keepends=True)
+    middle = len(lines) // 2
+    for name, damaged in (
+        ("an event removed", lines[:middle] + lines[middle + 1 :]),
+        (
+            "two events swapped",
+            [*lines[: middle - 1], lines[middle], lines[middle - 1], *lines[middle + 1 :]],
+        ),
+        ("a decision changed", [line.replace("dispatched", "dismissed") for line in lines]),
+    ):
+        bundle.write_text("".join(damaged))
+        verified = stack.command("audit", "verify", str(bundle))
+        assert verified.returncode == 1, name
+
+
+def test_an_unusable_bundle_is_refused(stack: Stack, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.jsonl"
+    for content in (b"", b"{}", b"nonsense\n", b"\xff\xfe\x00"):
+        bundle.write_bytes(content)
+        verified = stack.command("audit", "verify", str(bundle))
+        assert verified.returncode == 1, content
+        assert "panicked" not in verified.stderr

@@ -41,9 +41,9 @@ from rows_admin import writes
 Plant = Callable[..., Orchard]
 
 
-def narrow(scopes: list[str], max_hops: int = 1) -> Authority:
+def narrow(scopes: list[str], max_hops: int = 1, ttl_seconds: int = 600) -> Authority:
     constraints = DelegationConstraints(resources=[LEDGER], max_hops=max_hops)
-    return Authority.narrow(scopes, ttl_seconds=600, constraints=constraints)
+    return Authority.narrow(scopes, ttl_seconds=ttl_seconds, constraints=constraints)
 
 
 def code(error: pytest.ExceptionInfo[CoordinatorError]) -> tuple[int, str | None]:
@@ -163,12 +163,14 @@ def test_authority_shrinks_over_two_delegations_and_never_grows(orchard: Orchard
         client, labels = orchard.client(), [orchard.application.id]
         async with client.session():
             async with client.session(authority=narrow([READ, WRITE], 3), labels=labels):
-                async with client.session(authority=narrow([READ], 2), labels=labels) as grandchild:
+                async with client.session(
+                    authority=narrow([READ], 2, 300), labels=labels
+                ) as grandchild:
                     mandate = claims_of(client.mint_mandate(LEDGER, [READ]).token)
                     assert mandate["hop_count"] == 2
                     assert mandate["delegation_path"][-1] == grandchild.delegation_id
                     with pytest.raises(CoordinatorError) as wider:
-                        async with client.session(authority=narrow([WRITE]), labels=labels):
+                        async with client.session(authority=narrow([WRITE], 1, 60), labels=labels):
                             pytest.fail("the child got more than its parent had")
                     assert code(wider) == (403, "delegation_exceeds_parent_authority")
         await client.aclose()
@@ -432,7 +434,7 @@ def test_headers_for_a_peer_carry_a_token_that_the_coordinator_takes(orchard: Or
         async with client.session() as ctx:
             headers = client.headers()
             assert f"caracal.agent_session={ctx.session_id}" in headers["baggage"]
-            bearer = headers["Authorization"].removeprefix("Bearer ")
+            bearer = headers["authorization"].removeprefix("Bearer ")
             answered(orchard.coordinate("GET", f"/agents/{ctx.session_id}", bearer), 200)
         await client.aclose()
 
@@ -636,3 +638,74 @@ def test_the_operator_reads_who_changed_what(orchard: Orchard) -> None:
     assert all(row["actor_name"] == "bootstrap" for row in rows)
     sequence = [row["chain_seq"] for row in rows]
     assert sequence == sorted(sequence, reverse=True)
+
+
+def test_the_operator_reads_what_a_zone_holds(orchard: Orchard) -> None:
+    admin, zone = orchard.admin, orchard.zone
+    parent = orchard.start(ttl_seconds=120)
+    child = orchard.start(parent_id=parent, labels=["picker"])
+    sessions = {row["session_id"]: row for row in admin.sessions.list(zone, {"status": "active"})}
+    assert set(sessions) == {parent, child}
+    assert sessions[child]["parent_session_id"] == parent
+    assert sessions[child]["labels"] == ["picker"]
+    assert sessions[parent]["child_count"] == 1
+    assert sessions[parent]["ttl_seconds"] == 120
+    labelled = admin.sessions.list(zone, {"label": "picker"})
+    assert [row["session_id"] for row in labelled] == [child]
+
+    records = admin.authority_records.list(zone, {"kind": "application", "status": "active"})
+    mine = claims_of(orchard.bearer())["sid"]
+    assert mine in {row["authority_record_id"] for row in records}
+    assert {row["subject_id"] for row in records} == {orchard.application.id}
+    assert admin.zones.dcr_status(zone) == {
+        "id": zone,
+        "dcr_enabled": False,
+        "live_dcr_applications": 0,
+    }
+
+
+def test_the_policy_templates_are_documents_that_validate(orchard: Orchard) -> None:
+    templates = {template["id"]: template for template in orchard.admin.policy_templates.list()}
+    assert set(templates) >= {
+        "application-bindings",
+        "resource-grants",
+        "label-confinement",
+        "zone-restriction",
+    }
+    for template in templates.values():
+        assert orchard.admin.policies.validate(template["content"])["valid"] is True
+
+
+def test_a_policy_set_is_tried_before_it_governs(orchard: Orchard) -> None:
+    admin, zone = orchard.admin, orchard.zone
+    policy_set = admin.policy_sets.list(zone)[0]
+    bootstrap = {
+        "schema_version": "2026-05-20",
+        "principal": {"type": "Application", "id": orchard.application.id, "zone_id": zone},
+        "resource": {"type": "Resource", "id": "r", "identifier": LEDGER, "scopes": [READ]},
+        "action": {"id": "TokenExchange"},
+        "context": {
+            "actor_claims": {"caracal_client_id": orchard.application.id},
+            "challenge_resolved": False,
+            "requested_scopes": [LIFECYCLE],
+        },
+    }
+    tried = admin.policy_sets.simulate(
+        zone, policy_set["id"], policy_set["active_version_id"], bootstrap
+    )
+    assert tried["dry_run"] is True
+    assert tried["warnings"] == []
+    assert tried["result"]["decision"] == "allow"
+    assert tried["result"]["determining_policies"] == [{"policy": "caracal-bootstrap"}]
+
+
+def test_an_archived_zone_mints_and_proxies_nothing(orchard: Orchard) -> None:
+    chain = orchard.chain()
+    held = orchard.mint(chain)
+    with pytest.raises(AdminApiError) as living:
+        orchard.admin.zones.delete(orchard.zone)
+    assert (living.value.status, living.value.code) == (409, "zone_has_live_authority")
+    assert orchard.administer("DELETE", "?force=true").status_code == 204
+    refused(orchard.exchange(scope=LIFECYCLE, resource=LEDGER), 401, "access_denied")
+    assert orchard.call(held).status_code in {401, 403}
+    assert orchard.start_answer().status_code == 401
