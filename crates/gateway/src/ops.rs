@@ -189,7 +189,7 @@ impl Readiness for State {
         if journal.dropped > 0 {
             return Err(NotReady::with_reason("audit_evidence_lost"));
         }
-        if !journal.writable {
+        if self.recorder.journal().probe().await.is_err() {
             return Err(NotReady::with_reason("audit_replay_unavailable"));
         }
         if self.exchanger.is_open() {
