@@ -1,0 +1,16 @@
+//! The Gateway from outside: a real server, a real store, a real audit log, raw bytes on both sides.
+
+mod bodies;
+mod caller;
+mod concurrency;
+mod credentials;
+mod evidence;
+mod forwarding;
+mod heads;
+mod operations;
+mod order;
+mod refusals;
+mod revocation;
+mod sts;
+mod upstream;
+mod world;

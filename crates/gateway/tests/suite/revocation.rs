@@ -1,0 +1,226 @@
+//! Running calls end when their authority does, visibly.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use caracal_core::{Clock, Timestamp};
+
+use crate::caller::{Caller, End};
+use crate::upstream::{Behaviour, chunk};
+use crate::world::World;
+
+const SSE: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The longest time from a commit to the end of a stream.
+const PROMPT: Duration = Duration::from_millis(100);
+
+async fn streaming(world: &World) -> (Caller, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
+    let events = world.upstream.streams(SSE);
+    let mut caller = world.caller().await;
+    caller.send(world.head("GET", "/stream", "")).await;
+    events.send(chunk("data: 1\n\n")).unwrap();
+    caller.read_until("data: 1\n\n\r\n").await;
+    (caller, events)
+}
+
+async fn ends_cut(caller: &mut Caller, since: Instant) -> String {
+    let (rest, _) = caller.read_to_close().await;
+    assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
+    assert!(!rest.contains("0\r\n\r\n"), "{rest:?}");
+    assert!(!rest.ends_with("\r\n\r\n"), "{rest:?}");
+    rest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stream_ends_at_once_with_an_unfinished_trailer() {
+    let world = World::new().await;
+    let (mut caller, _events) = streaming(&world).await;
+    world.terminate_session().await;
+    let rest = ends_cut(&mut caller, Instant::now()).await;
+    assert_eq!(rest, "0\r\nX-Caracal-Revoked: true\r\n");
+    world.upstream.abandoned.notified().await;
+    let ended = world.events(2).await.pop().unwrap();
+    assert_eq!(ended["evaluation_status"], "executed");
+    assert_eq!(ended["metadata_json"]["revocation_interrupted"], true);
+    assert_eq!(ended["metadata_json"]["response_bytes"], 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_revocation_ends_a_stream() {
+    for kind in 0..5 {
+        let world = World::new().await;
+        let (mut caller, _events) = streaming(&world).await;
+        match kind {
+            0 => world.suspend_session().await,
+            1 => world.revoke_edge(&world.root_edge).await,
+            2 => world.revoke_record(&world.record).await,
+            3 => {
+                // A policy that no longer grants the call: only the STS knows.
+                *world.sts.still_granted.lock() = false;
+                world.change_something_else().await;
+            }
+            _ => {
+                let mut unit = world.store.begin(&world.zone).await.unwrap();
+                let nobody = caracal_store::entity::Author {
+                    by: None,
+                    via_operator: false,
+                };
+                unit.archive_zone(&nobody).await.unwrap();
+                unit.commit().await.unwrap();
+            }
+        }
+        ends_cut(&mut caller, Instant::now()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_arrives_after_a_revocation_is_passed_on() {
+    let world = World::new().await;
+    let (mut caller, events) = streaming(&world).await;
+    for round in 0..50 {
+        events
+            .send(chunk(&format!("data: before {round}\n\n")))
+            .unwrap();
+        caller.read_until(&format!("before {round}\n\n\r\n")).await;
+    }
+    world.revoke_edge(&world.edge).await;
+    let since = Instant::now();
+    let _ = events.send(chunk("data: after\n\n"));
+    let rest = ends_cut(&mut caller, since).await;
+    assert!(!rest.contains("after"), "{rest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_concerns_somebody_else_leaves_the_stream_running() {
+    let world = World::new().await;
+    let (mut caller, events) = streaming(&world).await;
+    for round in 0..10 {
+        world.change_something_else().await;
+        events.send(chunk(&format!("data: {round}\n\n"))).unwrap();
+        caller.read_until(&format!("data: {round}\n\n\r\n")).await;
+    }
+    assert!(world.sts.rejudged.load(Ordering::SeqCst) > 0);
+    drop(events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_known_length_ends_short() {
+    let world = World::new().await;
+    let bytes = world
+        .upstream
+        .streams("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+    let mut caller = world.caller().await;
+    caller.send(world.head("GET", "/", "")).await;
+    bytes.send(b"start".to_vec()).unwrap();
+    caller.read_until("start").await;
+    world.terminate_session().await;
+    let since = Instant::now();
+    let (rest, _) = caller.read_to_close().await;
+    assert!(since.elapsed() < PROMPT);
+    assert_eq!(rest, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_ends_with_the_connection_is_reset() {
+    let world = World::new().await;
+    let bytes = world.upstream.streams("HTTP/1.1 200 OK\r\n\r\n");
+    let mut caller = world.caller().await;
+    let request = world
+        .head("GET", "/", "")
+        .replacen("HTTP/1.1", "HTTP/1.0", 1);
+    caller.send(request).await;
+    bytes.send(b"start".to_vec()).unwrap();
+    caller.read_until("start").await;
+    world.terminate_session().await;
+    let (_, reset) = caller.read_to_close().await;
+    assert!(reset, "a plain close would look complete");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_has_no_answer_yet_is_stopped_too() {
+    let world = World::new().await;
+    world.upstream.behaves(Behaviour::Silent);
+    let mut caller = world.caller().await;
+    caller.send(world.head("GET", "/", "")).await;
+    world.upstream.arrived.notified().await;
+    world.revoke_edge(&world.edge).await;
+    let since = Instant::now();
+    let reply = caller.reply().await;
+    assert!(since.elapsed() < PROMPT);
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (401, "invalid_token")
+    );
+    world.upstream.abandoned.notified().await;
+    let ended = world.events(2).await.pop().unwrap();
+    assert_eq!(ended["metadata_json"]["revocation_interrupted"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_is_stopped_too() {
+    let world = World::new().await;
+    let mut caller = world.caller().await;
+    caller
+        .send(world.head("POST", "/", "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n")
+        .await;
+    world.upstream.arrived.notified().await;
+    world.terminate_session().await;
+    assert_eq!(caller.reply().await.status, 401);
+    world.upstream.abandoned.notified().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_with_its_mandate() {
+    let world = World::new().await;
+    let exp = world.clock.now().plus_seconds(36);
+    let mandate = world.mandate_with(|claims| claims.exp = exp);
+    // The exchange takes so long that the mandate has a quarter of a second left.
+    let clock = Arc::clone(&world.clock);
+    *world.sts.meanwhile.lock() =
+        Box::new(move || clock.set(Timestamp::from_micros(exp.micros() - 250_000)));
+    let events = world.upstream.streams(SSE);
+    let mut caller = world.caller().await;
+    caller.send(world.head_with(&mandate, "GET", "/", "")).await;
+    events.send(chunk("x")).unwrap();
+    caller.read_until("x\r\n").await;
+    let (rest, _) = caller.read_to_close().await;
+    assert_eq!(rest, "");
+    world.upstream.abandoned.notified().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_upstream_is_cut_and_looks_cut() {
+    let world =
+        World::with(|options| options.stream_idle_timeout = Duration::from_millis(200)).await;
+    let (mut caller, _events) = streaming(&world).await;
+    let (rest, _) = caller.read_to_close().await;
+    assert_eq!(rest, "");
+    assert_eq!(world.counter("upstream_errors").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_upstream_looks_broken() {
+    let world = World::new().await;
+    let broken = format!("{SSE}5\r\nhello\r\n5\r\nwo");
+    world
+        .upstream
+        .behaves(Behaviour::AnswerAndClose(broken.into_bytes()));
+    let reply = world.get("/").await;
+    assert_eq!(reply.end, End::Cut);
+    assert!(!reply.raw.contains("X-Caracal-Revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_revocations_let_no_later_call_through() {
+    let world = World::new().await;
+    for _ in 0..1_000 {
+        let mandate = world.mandate();
+        world.suspend_session().await;
+        let reply = world.get_with(&mandate).await;
+        assert_eq!(reply.status, 401);
+        world.resume_session().await;
+    }
+    assert_eq!(world.sts.exchanged(), 0);
+}

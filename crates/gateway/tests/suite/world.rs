@@ -1,0 +1,421 @@
+//! Everything that a Gateway stands between, with one call that is allowed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_core::id::{
+    ApplicationId, AuthorityRecordId, DelegationId, KeyId, MandateId, SessionId, ZoneId,
+};
+use caracal_core::{
+    Clock, ManualClock, Random, ResourceIdentifier, ScopeSet, SeededRandom, SubjectType, Timestamp,
+};
+use caracal_crypto::{Claims, KeySet, MandateUse, SigningKey};
+use caracal_evidence::{Journal, JournalOptions, Position};
+use caracal_gateway::{Gateway, GatewayDeps, GatewayOptions};
+use caracal_http::ops::Metrics;
+use caracal_store::entity::{
+    Application, Attribution, AuthorityRecord, Constraints, Delegation, DelegationStatus,
+    Lifecycle, RecordStatus, RegistrationMethod, Session, SessionStatus, Zone,
+};
+use caracal_store::{Authority, AuthorityLimits, EndSession, Store};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::caller::{Caller, Reply};
+use crate::sts::FakeSts;
+use crate::upstream::Upstream;
+
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
+pub(crate) const ISSUER: &str = "https://sts.example";
+pub(crate) const RESOURCE: &str = "resource://ledger";
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) random: Arc<SeededRandom>,
+    pub(crate) store: Store,
+    pub(crate) journal: Journal,
+    pub(crate) sts: Arc<FakeSts>,
+    pub(crate) upstream: Upstream,
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: JoinHandle<()>,
+    pub(crate) zone: ZoneId,
+    pub(crate) application: ApplicationId,
+    pub(crate) record: AuthorityRecordId,
+    pub(crate) source: SessionId,
+    pub(crate) session: SessionId,
+    pub(crate) root_edge: DelegationId,
+    pub(crate) edge: DelegationId,
+    pub(crate) key: SigningKey,
+    _dir: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut GatewayOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(START));
+        let random = Arc::new(SeededRandom::new(7));
+        let store = Store::open_sqlite(
+            &dir.path().join("caracal.db"),
+            clock.clone() as Arc<dyn Clock>,
+            random.clone() as Arc<dyn Random>,
+        )
+        .await
+        .unwrap();
+        let journal = Journal::open(
+            &dir.path().join("journal"),
+            JournalOptions::default(),
+            None,
+            random.as_ref(),
+        )
+        .unwrap();
+        let upstream = Upstream::start().await;
+        let sts = FakeSts::new(upstream.url(""));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut options = GatewayOptions::new(ISSUER);
+        options.mode = caracal_core::Mode::Dev;
+        options.own_ports = vec![address.port()];
+        change(&mut options);
+        let gateway = Gateway::new(
+            options,
+            GatewayDeps {
+                clock: clock.clone(),
+                random: random.clone(),
+                authority: Authority::new(store.clone(), AuthorityLimits::default()),
+                keys: sts.clone(),
+                sts: sts.clone(),
+                journal: journal.clone(),
+                metrics: Metrics::detached(),
+                marks: None,
+                resolver: None,
+            },
+        );
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let served = tokio::spawn(async move { gateway.serve(listener, stop).await.unwrap() });
+        // Mandates are dated after the replay memory began.
+        clock.advance_seconds(1);
+        let key = SigningKey::generate(KeyId::parse("k1").unwrap()).unwrap();
+        let mut world = Self {
+            zone: fresh(&clock, &random),
+            application: fresh(&clock, &random),
+            record: fresh(&clock, &random),
+            source: fresh(&clock, &random),
+            session: fresh(&clock, &random),
+            root_edge: fresh(&clock, &random),
+            edge: fresh(&clock, &random),
+            clock,
+            random,
+            store,
+            journal,
+            sts,
+            upstream,
+            address,
+            shutdown,
+            served,
+            key,
+            _dir: dir,
+        };
+        world.populate().await;
+        world
+    }
+
+    async fn populate(&mut self) {
+        let keys: KeySet = [self.key.verifying_key().clone()].into_iter().collect();
+        self.sts
+            .keys
+            .lock()
+            .insert(self.zone.clone(), Arc::new(keys));
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.insert_zone(&zone(&self.zone)).await.unwrap();
+        unit.insert_application(&application(&self.zone, &self.application))
+            .await
+            .unwrap();
+        unit.insert_authority_record(&self.record(&self.record))
+            .await
+            .unwrap();
+        for id in [&self.source, &self.session] {
+            unit.insert_session(&self.session_row(id)).await.unwrap();
+        }
+        unit.insert_delegation(&self.edge_row(&self.root_edge, None))
+            .await
+            .unwrap();
+        unit.insert_delegation(&self.edge_row(&self.edge, Some(&self.root_edge)))
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    pub(crate) fn record(&self, id: &AuthorityRecordId) -> AuthorityRecord {
+        AuthorityRecord {
+            id: id.clone(),
+            zone_id: self.zone.clone(),
+            kind: SubjectType::Application,
+            subject_id: self.application.to_string(),
+            issuer: None,
+            application_id: self.application.clone(),
+            parent_id: None,
+            status: RecordStatus::Active,
+            expires_at: START.plus_seconds(900),
+            authenticated_at: START,
+            created_at: START,
+            revoked_at: None,
+            revoked_reason: None,
+        }
+    }
+
+    pub(crate) fn session_row(&self, id: &SessionId) -> Session {
+        Session {
+            id: id.clone(),
+            zone_id: self.zone.clone(),
+            application_id: self.application.clone(),
+            parent_id: None,
+            subject_authority_record_id: self.record.clone(),
+            status: SessionStatus::Active,
+            lifecycle: Lifecycle::Task { ttl_seconds: 3_600 },
+            depth: 0,
+            labels: Vec::new(),
+            max_children: 10,
+            child_count: 0,
+            authority_root: true,
+            metadata: serde_json::Map::new(),
+            lease_generation: 0,
+            started_at: START,
+            last_active_at: START,
+            terminated_at: None,
+            termination_reason: None,
+            updated_at: START,
+        }
+    }
+
+    fn edge_row(&self, id: &DelegationId, parent: Option<&DelegationId>) -> Delegation {
+        Delegation {
+            id: id.clone(),
+            zone_id: self.zone.clone(),
+            source_session_id: self.source.clone(),
+            target_session_id: self.session.clone(),
+            issuer_application_id: self.application.clone(),
+            receiver_application_id: self.application.clone(),
+            parent_edge_id: parent.cloned(),
+            resource_id: None,
+            scopes: ScopeSet::parse("ledger:read"),
+            constraints: Constraints::default(),
+            mirrored: false,
+            accepted: false,
+            budget_used: 0,
+            status: DelegationStatus::Active,
+            expires_at: START.plus_seconds(3_600),
+            edge_version: 0,
+            revoked_at: None,
+            created_at: START,
+            updated_at: START,
+        }
+    }
+
+    /// The claims of a mandate that is good for one call.
+    pub(crate) fn claims(&self) -> Claims {
+        let now = self.clock.now();
+        Claims {
+            iss: ISSUER.into(),
+            sub: self.application.as_str().into(),
+            aud: vec![ISSUER.into()],
+            exp: now.plus_seconds(900),
+            iat: now,
+            jti: fresh::<MandateId>(&self.clock, &self.random),
+            zone_id: self.zone.clone(),
+            client_id: self.application.clone(),
+            scope: Some("ledger:read".into()),
+            sid: fresh(&self.clock, &self.random),
+            root_sid: self.record.clone(),
+            mandate_use: MandateUse::Gateway,
+            sub_type: SubjectType::Application,
+            target: vec![ResourceIdentifier::new(RESOURCE)],
+            agent_session_id: Some(self.session.clone()),
+            delegation_edge_id: Some(self.edge.clone()),
+            source_session_id: Some(self.source.clone()),
+            target_session_id: Some(self.session.clone()),
+            delegation_path: vec![self.root_edge.clone(), self.edge.clone()],
+            delegation_chain: Vec::new(),
+            hop_count: 2,
+            delegation_graph_epoch: 0,
+        }
+    }
+
+    /// A mandate with these claims changed.
+    pub(crate) fn mandate_with(&self, change: impl FnOnce(&mut Claims)) -> String {
+        let mut claims = self.claims();
+        change(&mut claims);
+        self.key.sign(&claims).unwrap()
+    }
+
+    /// A fresh mandate.
+    pub(crate) fn mandate(&self) -> String {
+        self.mandate_with(|_| {})
+    }
+
+    /// The head of a request with a fresh mandate; `more` is further header lines.
+    pub(crate) fn head(&self, method: &str, target: &str, more: &str) -> String {
+        self.head_with(&self.mandate(), method, target, more)
+    }
+
+    pub(crate) fn head_with(&self, token: &str, method: &str, target: &str, more: &str) -> String {
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer {token}\r\n\
+             X-Caracal-Resource: {RESOURCE}\r\n{more}\r\n"
+        )
+    }
+
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(self.address).await
+    }
+
+    /// Sends raw bytes on a fresh connection and reads the answer.
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Reply {
+        let mut caller = self.caller().await;
+        caller.send(bytes).await;
+        caller.reply().await
+    }
+
+    /// A plain allowed call.
+    pub(crate) async fn get(&self, target: &str) -> Reply {
+        self.raw(self.head("GET", target, "")).await
+    }
+
+    pub(crate) async fn get_with(&self, token: &str) -> Reply {
+        self.raw(self.head_with(token, "GET", "/v1/items", ""))
+            .await
+    }
+
+    /// A value of `/metrics.json`.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
+        let reply = self
+            .raw("GET /metrics.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        reply.json()[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no counter {name}"))
+    }
+
+    /// All events so far, in order. Reads `at_least` before it answers.
+    pub(crate) async fn events(&self, at_least: usize) -> Vec<Value> {
+        let mut reader = self.journal.reader(Position::new(1));
+        let mut events = Vec::new();
+        while events.len() < at_least {
+            let batch =
+                tokio::time::timeout(Duration::from_secs(10), reader.next_batch(100, 1 << 20));
+            let batch = batch.await.expect("an event in time").unwrap().unwrap();
+            for frame in batch.frames {
+                events.push(serde_json::from_slice(&frame.data).unwrap());
+            }
+        }
+        events
+    }
+
+    pub(crate) async fn suspend_session(&self) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.suspend_sessions(std::slice::from_ref(&self.session))
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    pub(crate) async fn resume_session(&self) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.resume_sessions(std::slice::from_ref(&self.session), START)
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    pub(crate) async fn terminate_session(&self) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        let end = EndSession {
+            id: self.session.clone(),
+            status: SessionStatus::Terminated,
+            reason: "by test".to_owned(),
+        };
+        unit.end_sessions(&[end]).await.unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    pub(crate) async fn revoke_edge(&self, edge: &DelegationId) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.revoke_delegations(std::slice::from_ref(edge))
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    pub(crate) async fn revoke_record(&self, record: &AuthorityRecordId) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.revoke_authority_records(std::slice::from_ref(record), "by test")
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+
+    /// Changes something that no call depends on.
+    pub(crate) async fn change_something_else(&self) {
+        let other: AuthorityRecordId = fresh(&self.clock, &self.random);
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.insert_authority_record(&self.record(&other))
+            .await
+            .unwrap();
+        unit.revoke_authority_records(&[other], "by test")
+            .await
+            .unwrap();
+        unit.commit().await.unwrap();
+    }
+}
+
+fn fresh<T: std::str::FromStr<Err: std::fmt::Debug>>(
+    clock: &ManualClock,
+    random: &SeededRandom,
+) -> T {
+    caracal_core::id::uuid_v7(clock, random)
+        .to_string()
+        .parse()
+        .unwrap()
+}
+
+fn zone(id: &ZoneId) -> Zone {
+    Zone {
+        id: id.clone(),
+        name: "orchard".to_owned(),
+        slug: "orchard".to_owned(),
+        dcr_enabled: false,
+        operator_coauthor_badge: false,
+        operator_governed: false,
+        owner_account_id: None,
+        attribution: Attribution::default(),
+        created_at: START,
+        updated_at: START,
+        archived_at: None,
+    }
+}
+
+fn application(zone: &ZoneId, id: &ApplicationId) -> Application {
+    Application {
+        id: id.clone(),
+        zone_id: zone.clone(),
+        name: "ledger-bot".to_owned(),
+        registration_method: RegistrationMethod::Managed,
+        traits: Vec::new(),
+        secret_hash: None,
+        sealed_secret: None,
+        expires_at: None,
+        attribution: Attribution::default(),
+        created_at: START,
+        updated_at: None,
+        archived_at: None,
+    }
+}
