@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use caracal_core::RequestId;
@@ -73,10 +74,12 @@ impl IntoResponse for RotationRefused {
 
 pub(crate) async fn rotate(
     State(sts): State<Arc<Sts>>,
-    Path(zone): Path<String>,
+    zone: Result<Path<String>, PathRejection>,
     context: RequestContext,
     headers: HeaderMap,
 ) -> Response {
+    // What is not UTF-8 once decoded is the id of no zone.
+    let zone = zone.map(|Path(zone)| zone).unwrap_or_default();
     match rotate_key(&sts, &zone, &context.request_id, &headers).await {
         Ok((zone, kid)) => {
             let body = json!({ "rotated": true, "zone_id": zone, "kid": kid });
