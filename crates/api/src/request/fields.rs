@@ -112,6 +112,8 @@ impl Field for bool {
 impl Field for String {
     fn read(value: Value) -> Result<Self, Misfit> {
         match value {
+            // No store of ours can keep it in a text.
+            Value::String(text) if text.contains('\0') => Err(Misfit::new("has no null character")),
             Value::String(text) => Ok(text),
             _ => Err(Misfit::new("is a string")),
         }
