@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -29,6 +30,17 @@ StackFactory = Callable[..., Stack]
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not session.config.option.collectonly and not BINARY.is_file():
         pytest.exit(f"{BINARY} does not exist; `cargo build --bin caracal` makes it", returncode=2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what the run does not cover, and how long the stack took to be ready."""
+    table = sys.modules.get("test_conformance_table")
+    if table is not None:
+        rows = ", ".join(str(number) for number in sorted(table.NOT_YET_COVERED))
+        terminalreporter.write_line(f"conformance rows not yet covered: {rows}")
+    for passed in terminalreporter.stats.get("passed", []):
+        for name, value in passed.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")
