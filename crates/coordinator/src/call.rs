@@ -19,8 +19,7 @@ use crate::query::Query;
 #[error("the path parameter {0} is not an id")]
 pub(crate) struct InvalidParam(&'static str);
 
-/// Who calls, what for, and with which headers.
-#[derive(Debug, Clone)]
+/// Who calls, what for, and with which headers. It holds the credential, so it is never shown.
 pub(crate) struct Call {
     /// Who.
     pub(crate) caller: Caller,

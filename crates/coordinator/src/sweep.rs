@@ -12,7 +12,7 @@ use caracal_core::Timestamp;
 use caracal_core::id::{SessionId, ZoneId};
 use caracal_events::Reason;
 use caracal_store::entity::{Lifecycle, Session, SessionStatus};
-use caracal_store::{LifecycleKind, StoreError};
+use caracal_store::{LifecycleKind, OutboxStatus, StoreError};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -88,20 +88,21 @@ impl Coordinator {
 
     /// Runs a sweep until nothing is due, it fails, or `stop`.
     pub(crate) async fn sweep(&self, sweep: Sweep, stop: &CancellationToken) {
+        match sweep {
+            Sweep::Lifetimes => metrics::counter!("caracal_ttl_sweeper_runs_total").increment(1),
+            Sweep::Leases => {
+                metrics::counter!("caracal_service_lease_sweeper_runs_total").increment(1);
+            }
+            Sweep::Retention => {
+                metrics::counter!("caracal_retention_cleaner_runs_total").increment(1);
+            }
+            Sweep::Figures => {}
+        }
         loop {
             let swept = match sweep {
-                Sweep::Lifetimes => {
-                    metrics::counter!("caracal_ttl_sweeper_runs_total").increment(1);
-                    self.sweep_sessions(LifecycleKind::Task).await
-                }
-                Sweep::Leases => {
-                    metrics::counter!("caracal_service_lease_sweeper_runs_total").increment(1);
-                    self.sweep_sessions(LifecycleKind::Service).await
-                }
-                Sweep::Retention => {
-                    metrics::counter!("caracal_retention_cleaner_runs_total").increment(1);
-                    self.clean().await
-                }
+                Sweep::Lifetimes => self.sweep_sessions(LifecycleKind::Task).await,
+                Sweep::Leases => self.sweep_sessions(LifecycleKind::Service).await,
+                Sweep::Retention => self.clean().await,
                 Sweep::Figures => self.show_figures().await.map(|()| false),
             };
             match swept {
@@ -118,7 +119,8 @@ impl Coordinator {
         }
     }
 
-    /// Sweeps one batch; whether it found any.
+    /// Sweeps one batch; whether it ended or suspended any. A zone that fails does not keep the
+    /// others from being swept.
     async fn sweep_sessions(&self, kind: LifecycleKind) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let batch = i64::try_from(self.options.sweep_batch).unwrap_or(i64::MAX);
@@ -128,65 +130,89 @@ impl Coordinator {
                 zones.entry(due.zone_id).or_default().push(due.id);
             }
         }
-        let found = !zones.is_empty();
+        let mut swept = false;
+        let mut failed = None;
         for (zone, sessions) in zones {
-            let mut unit = self.store.begin(&zone).await?;
-            // A lease may have been renewed since the batch was read.
-            let mut due = unit.get_sessions(&sessions).await?;
-            due.retain(|session| is_due(session, now));
-            let roots: Vec<SessionId> = due.into_iter().map(|session| session.id).collect();
-            match kind {
-                LifecycleKind::Task => {
-                    end_subtrees(&mut unit, &roots, Ending::expired()).await?;
-                }
-                LifecycleKind::Service => {
-                    let reason = &Reason::SERVICE_HEARTBEAT_LOST;
-                    suspend_subtrees(&mut unit, &roots, reason, now).await?;
-                }
+            match self.sweep_zone(&zone, &sessions, kind, now).await {
+                Ok(any) => swept |= any,
+                Err(error) => failed = Some(error),
             }
-            unit.commit().await?;
         }
-        Ok(found)
+        failed.map_or(Ok(swept), Err)
+    }
+
+    async fn sweep_zone(
+        &self,
+        zone: &ZoneId,
+        sessions: &[SessionId],
+        kind: LifecycleKind,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut unit = self.store.begin(zone).await?;
+        // A lease may have been renewed since the batch was read.
+        let mut due = unit.get_sessions(sessions).await?;
+        due.retain(|session| is_due(session, now));
+        let roots: Vec<SessionId> = due.into_iter().map(|session| session.id).collect();
+        match kind {
+            LifecycleKind::Task => {
+                end_subtrees(&mut unit, &roots, Ending::expired()).await?;
+            }
+            LifecycleKind::Service => {
+                let reason = &Reason::SERVICE_HEARTBEAT_LOST;
+                suspend_subtrees(&mut unit, &roots, reason, now).await?;
+            }
+        }
+        unit.commit().await?;
+        Ok(!roots.is_empty())
     }
 
     /// Cleans one batch of each kind in every zone; whether there may be more.
     async fn clean(&self) -> Result<bool, StoreError> {
-        let now = self.clock.now();
         let batch = i64::try_from(self.options.retention_batch).unwrap_or(i64::MAX);
-        let sessions_before = earlier(now, self.options.session_retention);
-        let edges_before = earlier(now, self.options.delegation_retention);
         let mut most = 0;
+        let mut failed = None;
         for zone in self.store.platform().zone_ids().await? {
-            let mut unit = self.store.begin(&zone).await?;
-            let expired = unit.expire_delegations(batch).await?;
-            let edges = unit.delete_ended_delegations(edges_before, batch).await?;
-            let sessions = unit.delete_ended_sessions(sessions_before, batch).await?;
-            let receipts = unit.delete_expired_receipts(batch).await?;
-            unit.commit().await?;
-            metrics::counter!("caracal_retention_sessions_deleted_total").increment(sessions);
-            idempotency::count("expired", receipts);
-            let expired = u64::try_from(expired.len()).unwrap_or(u64::MAX);
-            most = [most, expired, edges, sessions, receipts]
-                .into_iter()
-                .max()
-                .unwrap_or(0);
+            match self.clean_zone(&zone, batch).await {
+                Ok(cleaned) => most = cleaned.max(most),
+                Err(error) => failed = Some(error),
+            }
         }
         let mut unit = self.store.begin_platform().await?;
-        let published_before = earlier(now, self.options.outbox_retention);
-        let messages = unit
-            .delete_published_outbox(published_before, batch)
-            .await?;
+        let before = earlier(self.clock.now(), self.options.outbox_retention);
+        let messages = unit.delete_published_outbox(before, batch).await?;
         unit.commit().await?;
-        Ok(most.max(messages) >= u64::try_from(batch).unwrap_or(u64::MAX))
+        let more = most.max(messages) >= u64::try_from(batch).unwrap_or(u64::MAX);
+        failed.map_or(Ok(more), Err)
+    }
+
+    /// How many rows of one kind were cleaned at most.
+    async fn clean_zone(&self, zone: &ZoneId, batch: i64) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let edges_before = earlier(now, self.options.delegation_retention);
+        let sessions_before = earlier(now, self.options.session_retention);
+        let mut unit = self.store.begin(zone).await?;
+        let expired = unit.expire_delegations(batch).await?.len();
+        let edges = unit.delete_ended_delegations(edges_before, batch).await?;
+        let sessions = unit.delete_ended_sessions(sessions_before, batch).await?;
+        let receipts = unit.delete_expired_receipts(batch).await?;
+        unit.commit().await?;
+        metrics::counter!("caracal_retention_sessions_deleted_total").increment(sessions);
+        idempotency::count("expired", receipts);
+        let expired = u64::try_from(expired).unwrap_or(u64::MAX);
+        Ok(expired.max(edges).max(sessions).max(receipts))
     }
 
     async fn show_figures(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let platform = self.store.platform();
         let outbox = platform.outbox_stats().await?;
-        for (status, count) in &outbox.by_status {
+        for status in [
+            OutboxStatus::Pending,
+            OutboxStatus::Published,
+            OutboxStatus::Dead,
+        ] {
             metrics::gauge!("caracal_outbox_total", "status" => status.as_str())
-                .set(to_gauge(*count));
+                .set(to_gauge(outbox.count(status)));
         }
         let receipts = platform.receipt_stats().await?;
         metrics::gauge!("caracal_idempotency_receipts").set(to_gauge(receipts.rows));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use caracal_core::ScopeSet;
 use caracal_core::id::ZoneId;
+use caracal_core::{ScopeSet, Secret};
 use caracal_crypto::{Claims, Expectation, MandateUse, verify as verify_mandate};
 use caracal_http::{Failure, RequestContext, RetryAfter};
 use caracal_store::Unavailable;
@@ -51,7 +51,7 @@ impl From<Unavailable> for VerifyError {
 
 struct VerifyRequest {
     zone: ZoneId,
-    token: Option<String>,
+    token: Option<Secret<String>>,
     required_scope: Option<String>,
     require_session: bool,
     require_delegation: bool,
@@ -77,12 +77,17 @@ impl VerifyRequest {
         let header = authorization
             .as_deref()
             .map(|header| header.strip_prefix("Bearer ").unwrap_or(header).to_owned());
-        fields.finish(zone.map(|zone| Self {
-            zone,
-            token: token.or(header).filter(|token| !token.is_empty()),
-            required_scope,
-            require_session: require_session.unwrap_or(false),
-            require_delegation: require_delegation.unwrap_or(false),
+        fields.finish(zone.map(|zone| {
+            Self {
+                zone,
+                token: token
+                    .or(header)
+                    .filter(|token| !token.is_empty())
+                    .map(Secret::new),
+                required_scope,
+                require_session: require_session.unwrap_or(false),
+                require_delegation: require_delegation.unwrap_or(false),
+            }
         }))
     }
 }
@@ -109,7 +114,7 @@ pub(crate) async fn verify(
 
 impl Coordinator {
     async fn verified_claims(&self, request: &VerifyRequest) -> Result<Value, VerifyError> {
-        let token = request.token.as_deref().ok_or(VerifyError::MissingToken)?;
+        let token = request.token.as_ref().ok_or(VerifyError::MissingToken)?;
         let keys = self.keys.verifying_keys(&request.zone).await;
         let keys = keys
             .map_err(|error| VerifyError::Unavailable(error.to_string()))?
@@ -122,7 +127,7 @@ impl Coordinator {
             now: self.clock.now(),
             leeway_seconds: LEEWAY_SECONDS,
         };
-        let mandate = verify_mandate(token, &keys, &expectation);
+        let mandate = verify_mandate(token.expose(), &keys, &expectation);
         let mandate = mandate.map_err(|_| VerifyError::TokenInvalid)?;
         let claims = mandate.claims();
         if has_what_was_asked(claims, request) && self.is_unrevoked(claims).await? {

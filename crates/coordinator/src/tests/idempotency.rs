@@ -269,3 +269,19 @@ async fn an_answer_too_large_for_a_replay_is_refused() {
         json!(["scopes"])
     );
 }
+
+#[tokio::test]
+async fn of_equal_requests_at_once_one_starts_and_the_others_replay() {
+    let world = World::new().await;
+    let (a, b, c) = tokio::join!(
+        start_with(&world, "k", body()),
+        start_with(&world, "k", body()),
+        start_with(&world, "k", body()),
+    );
+    let answers = [a, b, c];
+    let replays = answers
+        .iter()
+        .filter(|answer| answer.headers.contains_key("idempotency-replayed"));
+    assert_eq!(replays.count(), 2);
+    assert!(answers.iter().all(|answer| answer.text == answers[0].text));
+}

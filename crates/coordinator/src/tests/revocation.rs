@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use caracal_core::id::{DelegationId, SessionId};
 use serde_json::{Value, json};
 
 use super::world::{Answer, LIFECYCLE, NOTES, World, merged};
@@ -259,26 +260,38 @@ async fn affected_sessions_counts_subject_records() {
 #[tokio::test]
 async fn the_view_is_fresh_when_the_answer_arrives() {
     let world = World::new().await;
+    let now = caracal_core::Clock::now(&*world.clock);
     let (a, b) = (
         world.start("app", json!({})).await,
         world.start("app", json!({})).await,
     );
     let edge = world.delegate((&a, "app"), (&b, "app"), json!({})).await;
-    let id = caracal_core::id::DelegationId::parse(&edge).unwrap();
-    let now = caracal_core::Clock::now(&*world.clock);
-    let view = world
-        .coordinator
-        .authority
-        .fresh(&world.zone)
-        .await
-        .unwrap();
-    assert!(view.delegation(&id).await.unwrap().unwrap().is_live(now));
-    revoke(&world, "app", &edge).await.ok(200);
-    let view = world
-        .coordinator
-        .authority
-        .fresh(&world.zone)
-        .await
-        .unwrap();
-    assert!(!view.delegation(&id).await.unwrap().unwrap().is_live(now));
+    let (a, b) = (SessionId::parse(&a).unwrap(), SessionId::parse(&b).unwrap());
+    let edge = DelegationId::parse(&edge).unwrap();
+    let live = async || {
+        let view = world
+            .coordinator
+            .authority
+            .fresh(&world.zone)
+            .await
+            .unwrap();
+        let session = async |id| {
+            let session = view.session(id).await.unwrap().unwrap();
+            session.is_effectively_live(now)
+        };
+        let edge = view.delegation(&edge).await.unwrap().unwrap();
+        (session(&a).await, session(&b).await, edge.is_live(now))
+    };
+    assert_eq!(live().await, (true, true, true));
+    let call = world.call("app", "PATCH", &format!("/agents/{a}/suspend"));
+    call.send().await.ok(200);
+    assert_eq!(live().await, (false, true, true));
+    let call = world.call("app", "PATCH", &format!("/agents/{a}/resume"));
+    call.send().await.ok(200);
+    assert_eq!(live().await, (true, true, true));
+    revoke(&world, "app", edge.as_str()).await.ok(200);
+    assert_eq!(live().await, (true, false, false));
+    let call = world.call("app", "DELETE", &format!("/agents/{a}"));
+    call.send().await.ok(204);
+    assert_eq!(live().await, (false, false, false));
 }

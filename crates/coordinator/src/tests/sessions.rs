@@ -589,3 +589,16 @@ async fn an_archived_application_starts_nothing() {
     let answer = call.json(&json!({ "application_id": "app" })).send().await;
     answer.assert(401, "identity_revoked");
 }
+
+#[tokio::test]
+async fn starts_at_once_do_not_exceed_the_limit_together() {
+    let world = World::with(|options| options.max_sessions_per_zone = 2).await;
+    let (a, b, c) = tokio::join!(
+        world.try_start("app", json!({})),
+        world.try_start("app", json!({})),
+        world.try_start("other", json!({})),
+    );
+    let mut statuses = [a, b, c].map(|answer| answer.status.as_u16());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 429]);
+}
