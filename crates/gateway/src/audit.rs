@@ -12,6 +12,7 @@ use caracal_evidence::{Decision, Event, EventType, Journal, Metadata, Stamp};
 use caracal_roles::ExchangeGrant;
 use tokio_util::task::TaskTracker;
 
+use crate::build::Outbound;
 use crate::call::Call;
 use crate::refusal::{Evidence, Refusal};
 
@@ -24,10 +25,21 @@ pub(crate) struct Recorder {
     pending: TaskTracker,
 }
 
+/// An upstream request whose start is in the log. Only [`Recorder::dispatch`] makes one, and nothing
+/// else can be sent.
+pub(crate) struct Dispatched(Outbound);
+
+impl Dispatched {
+    /// The request to send.
+    pub(crate) fn into_outbound(self) -> Outbound {
+        self.0
+    }
+}
+
 /// What is known of a permitted call before it is sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Forwarding {
-    pub(crate) upstream_host: Option<String>,
+    upstream_host: Option<String>,
     auth_mode: Option<&'static str>,
     provider_id: Option<String>,
     connection_id: Option<String>,
@@ -97,14 +109,20 @@ impl Recorder {
         self.append(event).await
     }
 
-    /// Records that the call is about to be sent. What follows may happen only after this is `Ok`.
-    pub(crate) async fn started(&self, record: &Record) -> Result<(), Refusal> {
+    /// Records that the request is about to be sent, and only then hands it over for sending.
+    pub(crate) async fn dispatch(
+        &self,
+        record: &mut Record,
+        outbound: Outbound,
+    ) -> Result<Dispatched, Refusal> {
+        record.forwarding.upstream_host = Some(outbound.host().to_owned());
         let kind = EventType::GatewayRequestStarted;
         let event = self
             .event(&record.call, kind, Decision::Allow, "dispatched")
             .with_all(&identity(&record.call))
             .with_all(&forwarding(&record.forwarding));
-        self.append(event).await
+        self.append(event).await?;
+        Ok(Dispatched(outbound))
     }
 
     async fn append(&self, event: Event) -> Result<(), Refusal> {
@@ -181,11 +199,6 @@ impl Record {
         &self.call
     }
 
-    /// The upstream is known now.
-    pub(crate) fn sent_to(&mut self, host: String) {
-        self.forwarding.upstream_host = Some(host);
-    }
-
     /// The upstream answered its head.
     pub(crate) fn answered(&mut self, status: u16, latency_ms: u64) {
         self.gateway_status = status;
@@ -245,6 +258,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        tracing::debug!(
+            request_id = %self.call.request_id, zone_id = %self.call.zone,
+            application_id = %self.call.application, resource = %self.call.resource,
+            subject_fp = %self.call.fingerprint, trace_id = self.call.trace_id.as_deref(),
+            upstream_host = self.forwarding.upstream_host.as_deref(),
+            auth_mode = self.forwarding.auth_mode, status = self.gateway_status,
+            outcome = self.outcome.0, "call ended"
+        );
         let event = self.event();
         self.recorder.write_in_background(event);
     }

@@ -54,15 +54,33 @@ pub(crate) struct CallerHead<'a> {
     pub(crate) side: CallerSide,
 }
 
+/// The head of an upstream request and where it goes. Only [`build`] makes one.
+pub(crate) struct Outbound {
+    target: Target,
+    head: Request<()>,
+}
+
+impl Outbound {
+    /// The judged destination, and the head.
+    pub(crate) fn into_parts(self) -> (Target, Request<()>) {
+        (self.target, self.head)
+    }
+
+    /// The upstream host as audit events name it.
+    pub(crate) fn host(&self) -> &str {
+        self.target.authority.to_str().unwrap_or_default()
+    }
+}
+
 /// Builds the head of the upstream request. Needs a [`Permit`]: nothing is forwarded without one.
 pub(crate) fn build(
     permit: &Permit,
-    target: &Target,
+    target: Target,
     caller: &CallerHead<'_>,
     random: &dyn Random,
-) -> Result<Request<()>, BuildError> {
+) -> Result<Outbound, BuildError> {
     let injection = Injection::of(permit.grant())?;
-    let uri = request_target(permit, target, caller.query, &injection)?;
+    let uri = request_target(permit, &target, caller.query, &injection)?;
     let mut outgoing = headers::passing(caller.headers, injection.header_name());
     headers::add_own(
         &mut outgoing,
@@ -74,11 +92,11 @@ pub(crate) fn build(
     );
     headers::frame(&mut outgoing, permit.framing());
     injection.apply(&mut outgoing);
-    let mut request = Request::new(());
-    *request.method_mut() = caller.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = outgoing;
-    Ok(request)
+    let mut head = Request::new(());
+    *head.method_mut() = caller.method.clone();
+    *head.uri_mut() = uri;
+    *head.headers_mut() = outgoing;
+    Ok(Outbound { target, head })
 }
 
 fn request_target(
@@ -94,11 +112,6 @@ fn request_target(
     }
     let target = PathAndQuery::try_from(text).map_err(|_| BuildError::Target)?;
     Ok(Uri::from(target))
-}
-
-/// The upstream host as audit events name it.
-pub(crate) fn upstream_host(authority: &HeaderValue) -> String {
-    authority.to_str().unwrap_or_default().to_owned()
 }
 
 /// Takes an arbitrary head through the rules for what is forwarded.

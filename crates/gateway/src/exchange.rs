@@ -95,7 +95,7 @@ impl Exchanger {
         admission: Admission,
         spent: Spent,
     ) -> Result<Permit, Refusal> {
-        let proven = spent.standing.into_proven();
+        let proven = spent.into_proven().into_parts();
         let request = Arc::new(ExchangeRequest {
             mandate: proven.mandate,
             resource: proven.call.resource.clone(),

@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::anchors::Anchors;
 use crate::answer::AnswerBody;
-use crate::audit::{Forwarding, Record, Recorder};
+use crate::audit::{Dispatched, Forwarding, Record, Recorder};
 use crate::build::{self, CallerHead, CallerSide};
 use crate::call::Correlation;
 use crate::exchange::{Exchanger, Permit};
-use crate::host_guard::{HostGuard, Resolve, SystemResolver, Target};
+use crate::host_guard::{HostGuard, Resolve, SystemResolver};
 use crate::listener::{Acceptor, CallerConnection, Engaged, TlsUnusable};
 use crate::meter::Meter;
 use crate::ops::Operations;
@@ -275,7 +275,7 @@ impl Gateway {
         caller: &CallerConnection,
     ) -> Result<Running, Refusal> {
         let proven = self.identify(head, correlation).await?;
-        let changes = self.authority.watch(&proven.call.zone);
+        let changes = self.authority.watch(&proven.call().zone);
         let permit = self.authorise(proven).await?;
         self.forward(permit, changes, head, body, correlation, caller)
             .await
@@ -308,7 +308,7 @@ impl Gateway {
 
     /// Steps 12 to 15: whether the call is allowed now. Refusals leave evidence.
     async fn authorise(&self, proven: Proven) -> Result<Permit, Refusal> {
-        let call = Arc::clone(&proven.call);
+        let call = Arc::clone(proven.call());
         match self.permit(proven).await {
             Ok(permit) => Ok(permit),
             Err(refusal) => {
@@ -400,7 +400,6 @@ impl Gateway {
         caller: &CallerConnection,
     ) -> Result<Response<UpstreamBody>, Refusal> {
         let target = self.guard.judge(permit).await?;
-        record.sent_to(build::upstream_host(&target.authority));
         let side = CallerSide {
             peer: correlation.peer,
             tls: caller.tls,
@@ -413,10 +412,10 @@ impl Gateway {
             correlation,
             side,
         };
-        let request = build::build(permit, &target, &from, self.random.as_ref())?;
-        self.recorder.started(record).await?;
+        let outbound = build::build(permit, target, &from, self.random.as_ref())?;
+        let dispatched = self.recorder.dispatch(record, outbound).await?;
         let began = Instant::now();
-        let response = self.send(&target, request, body, running).await?;
+        let response = self.send(dispatched, body, running).await?;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         record.answered(response.status().as_u16(), took);
         self.meter.allowed.add();
@@ -426,8 +425,7 @@ impl Gateway {
     /// Sends and waits for the response head, as long as the call's authority lasts.
     async fn send(
         &self,
-        target: &Target,
-        request: Request<()>,
+        dispatched: Dispatched,
         body: Incoming,
         running: &mut RunningCall,
     ) -> Result<Response<UpstreamBody>, Refusal> {
@@ -437,9 +435,7 @@ impl Gateway {
             total: self.options.read_timeout,
         };
         let (upload, state) = Upload::new(body, limits);
-        let sending = self
-            .upstreams
-            .send(target, request.map(|()| upload), &state);
+        let sending = self.upstreams.send(dispatched, upload, &state);
         tokio::pin!(sending);
         loop {
             tokio::select! {

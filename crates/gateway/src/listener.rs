@@ -185,7 +185,7 @@ impl Acceptor {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,
-                    () = self.cutting.cancelled() => return,
+                    () = self.cutting.cancelled() => return caller.link.abandon(),
                 }
             }
         };

@@ -48,9 +48,14 @@ pub(crate) struct Prover {
     strangers: Semaphore,
 }
 
-/// A call whose mandate is genuine and was minted for this gateway and this resource.
+/// A call whose mandate is genuine and was minted for this gateway and this resource. Only
+/// [`Prover::prove`] makes one.
 #[derive(Debug, Clone)]
-pub(crate) struct Proven {
+pub(crate) struct Proven(ProvenParts);
+
+/// What a proven call consists of.
+#[derive(Debug, Clone)]
+pub(crate) struct ProvenParts {
     pub(crate) call: Arc<Call>,
     pub(crate) mandate: VerifiedMandate,
     pub(crate) path: RequestPath,
@@ -58,9 +63,19 @@ pub(crate) struct Proven {
 }
 
 impl Proven {
+    /// Who calls.
+    pub(crate) fn call(&self) -> &Arc<Call> {
+        &self.0.call
+    }
+
     /// The verified claims.
     pub(crate) fn claims(&self) -> &Claims {
-        self.mandate.claims()
+        self.0.mandate.claims()
+    }
+
+    /// Takes it apart.
+    pub(crate) fn into_parts(self) -> ProvenParts {
+        self.0
     }
 }
 
@@ -121,12 +136,12 @@ impl Prover {
                 call: Some(Box::new(call)),
             });
         }
-        Ok(Proven {
+        Ok(Proven(ProvenParts {
             call: Arc::new(call),
             mandate,
             path: preflight.path,
             framing: preflight.framing,
-        })
+        }))
     }
 
     async fn keys_of(&self, zone: &ZoneId) -> Result<Arc<KeySet>, Refusal> {

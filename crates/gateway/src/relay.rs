@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,10 @@ pub(crate) enum RelayCut {
     Broken,
 }
 
+/// A silent body is judged at most once in this time, however often its zone changes; data that comes
+/// is judged at once.
+const SILENT_SPACING: Duration = Duration::from_millis(15);
+
 type Changed = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Verdict = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
@@ -60,10 +64,14 @@ pub(crate) struct Relay {
     terms: RelayTerms,
     record: Record,
     engaged: Engaged,
+    /// Data that waits for a judgement.
     held: Option<Bytes>,
+    /// The upstream's body is complete.
+    ended: bool,
     changed: Option<Changed>,
     verdict: Option<Verdict>,
     idle_until: Instant,
+    judged_at: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -75,16 +83,19 @@ impl Relay {
         record: Record,
         engaged: Engaged,
     ) -> Self {
-        let idle_until = Instant::now() + terms.idle;
+        let now = Instant::now();
+        let idle_until = now + terms.idle;
         Self {
             upstream: Some(upstream),
             terms,
             record,
             engaged,
             held: None,
+            ended: false,
             changed: None,
             verdict: None,
             idle_until,
+            judged_at: now,
             timer: None,
         }
     }
@@ -94,9 +105,15 @@ impl Relay {
         self.terms.changes.has_changed().unwrap_or(true)
     }
 
+    fn must_judge_now(&self) -> bool {
+        let something_waits = self.held.is_some() || self.ended;
+        self.zone_changed() && (something_waits || self.judged_at.elapsed() >= SILENT_SPACING)
+    }
+
     fn begin_judging(&mut self) {
         self.terms.changes.mark_unchanged();
         self.changed = None;
+        self.judged_at = Instant::now();
         self.verdict = Some(Arc::clone(&self.terms.rejudge).run());
     }
 
@@ -109,7 +126,7 @@ impl Relay {
                     Poll::Ready(Ok(())) => self.verdict = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(RelayCut::Revoked)),
                 }
-            } else if self.zone_changed() {
+            } else if self.must_judge_now() {
                 self.begin_judging();
             } else {
                 return Poll::Ready(Ok(()));
@@ -127,24 +144,33 @@ impl Relay {
                 let _ = changes.changed().await;
             })
         });
-        changed.as_mut().poll(cx)
+        ready!(changed.as_mut().poll(cx));
+        self.changed = None;
+        Poll::Ready(())
     }
 
-    /// Ready when the body must end though nothing came.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<RelayCut> {
-        let deadline = self.terms.expires.min(self.idle_until);
+    /// Waits while nothing comes. Ready with `None`: look again; with a cut: end.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<RelayCut>> {
+        let mut deadline = self.terms.expires.min(self.idle_until);
+        if self.zone_changed() {
+            deadline = deadline.min(self.judged_at + SILENT_SPACING);
+        } else if self.poll_changed(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(cx).map(|()| {
-            if self.terms.expires <= Instant::now() {
-                RelayCut::Expired
-            } else {
-                RelayCut::Idle
-            }
+        ready!(timer.as_mut().poll(cx));
+        let now = Instant::now();
+        Poll::Ready(if self.terms.expires <= now {
+            Some(RelayCut::Expired)
+        } else if self.idle_until <= now {
+            Some(RelayCut::Idle)
+        } else {
+            None
         })
     }
 
@@ -214,24 +240,21 @@ impl Body for Relay {
             if let Some(data) = this.held.take() {
                 return this.pass_on(data);
             }
+            if this.ended {
+                this.record.completed();
+                return Poll::Ready(None);
+            }
             match this.poll_upstream(cx) {
                 Poll::Ready(Some(Ok(_))) if this.terms.expires <= Instant::now() => {
                     return this.cut(RelayCut::Expired);
                 }
                 Poll::Ready(Some(Ok(data))) => this.held = Some(data),
                 Poll::Ready(Some(Err(cut))) => return this.cut(cut),
-                Poll::Ready(None) => {
-                    this.record.completed();
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(None) => this.ended = true,
                 Poll::Pending => {
-                    if this.poll_changed(cx).is_ready() {
-                        continue;
+                    if let Some(cut) = ready!(this.poll_silence(cx)) {
+                        return this.cut(cut);
                     }
-                    return match this.poll_deadline(cx) {
-                        Poll::Ready(cut) => this.cut(cut),
-                        Poll::Pending => Poll::Pending,
-                    };
                 }
             }
         }

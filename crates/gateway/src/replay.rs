@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::anchors::Standing;
+use crate::prove::Proven;
 use crate::refusal::Refusal;
 
 /// What the memory says about a mandate.
@@ -59,8 +60,13 @@ pub trait ReplayMarks: Send + Sync {
 
 /// A call whose mandate has been spent on it.
 #[derive(Debug)]
-pub(crate) struct Spent {
-    pub(crate) standing: Standing,
+pub(crate) struct Spent(Standing);
+
+impl Spent {
+    /// The call.
+    pub(crate) fn into_proven(self) -> Proven {
+        self.0.into_proven()
+    }
 }
 
 /// Spends the call's mandate.
@@ -75,12 +81,12 @@ pub(crate) async fn spend(
         .mark(&claims.zone_id, &claims.jti, claims.exp, now)
         .await
     {
-        Ok(Mark::First) => Ok(Spent { standing }),
+        Ok(Mark::First) => Ok(Spent(standing)),
         Ok(Mark::Again) => Err(Refusal::Replayed),
         Ok(Mark::Predates) => Err(Refusal::Predates),
         Err(error) if fail_open => {
             tracing::warn!(%error, "replay memory unavailable, passing as configured");
-            Ok(Spent { standing })
+            Ok(Spent(standing))
         }
         Err(error) => {
             tracing::error!(%error, "replay memory unavailable");

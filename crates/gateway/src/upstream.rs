@@ -15,6 +15,7 @@ use http::{Request, Response};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use crate::audit::Dispatched;
 use crate::host_guard::{HostGuard, Origin, Target};
 use crate::options::GatewayOptions;
 use crate::refusal::Refusal;
@@ -71,17 +72,19 @@ impl Upstreams {
     /// Sends the request and waits for the response head.
     pub(crate) async fn send(
         &self,
-        target: &Target,
-        request: Request<Upload>,
+        dispatched: Dispatched,
+        body: Upload,
         upload: &UploadState,
     ) -> Result<Response<UpstreamBody>, Refusal> {
+        let (target, head) = dispatched.into_outbound().into_parts();
+        let request = head.map(|()| body);
         let pool = self.pool(&target.origin);
         let admission = pool.circuit().admit().map_err(Refusal::UpstreamBusy)?;
         let place = pool
             .place()
             .await
             .ok_or(Refusal::UpstreamBusy(Duration::from_secs(1)))?;
-        let exchanged = self.exchange(&pool, target, request, upload, place).await;
+        let exchanged = self.exchange(&pool, &target, request, upload, place).await;
         match exchanged {
             Ok(response) => {
                 admission.succeed();

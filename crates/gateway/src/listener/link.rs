@@ -80,6 +80,13 @@ impl Link {
         *self.cut.lock() = cut;
         cut == Cut::Trailer
     }
+
+    /// The connection is about to be dropped in the middle of whatever runs on it.
+    pub(super) fn abandon(&self) {
+        if self.phase() == Phase::Busy {
+            *self.cut.lock() = Cut::Reset;
+        }
+    }
 }
 
 /// The connection is handling a request.

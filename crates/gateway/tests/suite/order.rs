@@ -311,3 +311,12 @@ async fn the_exchange_sees_what_the_upstream_sees() {
     assert_eq!(seen, [("GET".to_owned(), "/v1/a%2Fb/".to_owned())]);
     assert_eq!(world.upstream.only().line, "GET /v1/a%2Fb/?q=1 HTTP/1.1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_call_asks_nothing_of_the_store() {
+    let world = World::new().await;
+    assert_eq!(world.get("/v1").await.status, 200);
+    world.clock.advance_seconds(1);
+    world.store.close().await;
+    assert_eq!(world.get("/v1").await.status, 200);
+}

@@ -27,7 +27,7 @@ async fn a_second_use_is_refused_and_recorded() {
         .unwrap();
     assert_eq!(replay["decision"], "deny");
     assert_eq!(replay["evaluation_status"], "anomaly");
-    let metadata = object(replay["metadata_json"].clone());
+    let metadata = object(&replay["metadata_json"]);
     let mut names: Vec<&str> = metadata.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(
@@ -203,7 +203,7 @@ async fn the_relayed_answer_keeps_retry_after_and_further_members() {
     let world = World::new().await;
     let mut limited = refusal(429, "provider_rate_limited");
     limited.retry_after = Some(Duration::from_secs(7));
-    limited.extension = object(json!({ "limit": 1000, "requestId": "theirs" }));
+    limited.extension = object(&json!({ "limit": 1000, "requestId": "theirs" }));
     *world.sts.plan.lock() = Plan::Refuse(limited);
     let reply = world
         .raw(world.head("GET", "/", "X-Request-Id: req-9\r\n"))

@@ -138,6 +138,6 @@ impl KeySource for FakeSts {
 }
 
 /// A JSON object.
-pub(crate) fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
