@@ -95,14 +95,19 @@ pub(crate) async fn authenticate(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let params = path_params(&mut parts).await;
-    let caller = match coordinator.identify(&parts, &params).await {
+    let known = params.as_deref().unwrap_or_default();
+    let caller = match coordinator.identify(&parts, known).await {
         Ok(caller) => caller,
         Err(error) => return Failure::from(error).into_response(),
     };
     let what = (&parts.method, parts.uri.path());
-    let refused = Refused::of(&caller, &context.request_id, what, &params);
+    let refused = Refused::of(&caller, &context.request_id, what, known);
     parts.extensions.insert(caller);
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let response = match params {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        // The zone of the path is not known to be the caller's.
+        Err(error) => Failure::from(error).into_response(),
+    };
     if let Some(refused) = refused.by(&response) {
         coordinator.refusals.note(refused);
     }

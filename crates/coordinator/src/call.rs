@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use caracal_core::RequestId;
 use caracal_http::{Failure, RequestContext};
@@ -77,19 +78,23 @@ impl FromRequestParts<Arc<crate::Coordinator>> for Call {
             method: parts.method.clone(),
             headers: parts.headers.clone(),
             uri: parts.uri.clone(),
-            params: path_params(parts).await,
+            params: path_params(parts).await?,
         })
     }
 }
 
-/// The decoded parameters of the matched route; one that is not UTF-8 once decoded is left out, and
-/// so is no id.
-pub(crate) async fn path_params(parts: &mut Parts) -> Vec<(String, String)> {
+/// The decoded parameters of the matched route.
+///
+/// # Errors
+/// [`InvalidParam`] when one is not UTF-8 once decoded: then none of them is known.
+pub(crate) async fn path_params(parts: &mut Parts) -> Result<Vec<(String, String)>, InvalidParam> {
     match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => params
+        Ok(params) => Ok(params
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
-        Err(_) => Vec::new(),
+            .collect()),
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => Err(InvalidParam("path")),
+        // A path that matches no route has no parameters.
+        Err(_) => Ok(Vec::new()),
     }
 }

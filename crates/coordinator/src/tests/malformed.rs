@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::World;
+use super::world::{OPERATOR, World};
 
 #[tokio::test]
 async fn malformed_requests_are_refused_and_write_nothing() {
@@ -193,6 +193,21 @@ async fn malformed_requests_are_refused_and_write_nothing() {
     assert_eq!(after.updated_at, before.1.updated_at);
     let listed = world.operate("GET", "/agents").send().await.ok(200);
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_names_no_zone() {
+    let world = World::new().await;
+    let token = world.token("app");
+    let body = json!({ "application_id": "app" });
+    for path in ["/zones/%ff/agents", "/zones/z1%ff/agents"] {
+        let call = world.plain("POST", path).bearer(&token).json(&body);
+        call.send().await.assert(400, "invalid_params");
+        let call = world.plain("GET", path).bearer(OPERATOR);
+        call.send().await.assert(401, "invalid_token");
+    }
+    let listed = world.operate("GET", "/agents").send().await.ok(200);
+    assert_eq!(listed["items"], json!([]));
 }
 
 #[tokio::test]
