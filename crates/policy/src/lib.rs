@@ -1,25 +1,25 @@
 //! Policy documents to compiled zone policy to decision with explanation.
 //!
-//! Adopters author *data documents* in Rego syntax. They are read in three steps, each a module:
+//! Adopters author *data documents* in Rego syntax. They are read in three steps:
 //!
-//! 1. [`document`]: one policy version's text becomes typed tables, or an error with document, path
-//!    and line. This is the only place that runs a Rego interpreter, once per version, on a document
-//!    that was first shown to be closed and small.
-//! 2. [`compile`]: the tables of all versions of a set become one [`ZonePolicy`], or a conflict that
-//!    names both versions.
-//! 3. [`decide`]: a pure function of (policy, request, instant) that allocates next to nothing and
-//!    says which gate and which entry of which version decided.
+//! 1. [`PolicyDocument::parse`]: one policy version's text becomes typed tables, or an error with
+//!    document, path and line. Only here does a Rego interpreter run, once per version, on a
+//!    document that was first shown to be closed and small.
+//! 2. [`ZonePolicy::compile`]: the tables of all versions of a set become one [`ZonePolicy`], or a
+//!    conflict that names both versions.
+//! 3. [`ZonePolicy::decide`]: a pure function of (policy, request, instant) that allocates next to
+//!    nothing and says which gate and which entry of which version decided.
 //!
-//! The same contract in Rego is [`oracle::contract_source`]: what auditors get, and what the tests
-//! hold the native decision against. It never runs in production: on malformed data interpreters
-//! differ from each other, and some of them allow.
+//! The same contract in Rego is [`contract_source`]: what auditors get, and what the tests hold the
+//! native decision against. It never runs in production: on malformed data interpreters differ from
+//! each other, and some of them allow.
 
-pub mod compile;
-pub mod decide;
-pub mod document;
+mod compile;
+mod decide;
+mod document;
 mod fuzz;
 mod manifest;
-pub mod oracle;
+mod oracle;
 mod tables;
 mod templates;
 

@@ -35,6 +35,8 @@ const UNBOUNDED: [&str; 9] = [
 pub(super) enum Growth {
     /// A number, a boolean or a name.
     Scalar,
+    /// A number of as many digits as the argument's, or those of their sum.
+    Number,
     /// No larger than the first argument, in the first argument's shape.
     First,
     /// Letters in another case: a few of them become up to three.
@@ -80,10 +82,9 @@ pub(super) fn lookup(name: &str) -> Builtin {
         return Builtin::Unbounded;
     }
     let (arity, growth) = match name {
-        "abs" | "ceil" | "floor" | "round" | "count" | "sum" | "is_array" | "is_boolean"
-        | "is_null" | "is_number" | "is_object" | "is_set" | "is_string" | "type_name" => {
-            (1, Growth::Scalar)
-        }
+        "count" | "is_array" | "is_boolean" | "is_null" | "is_number" | "is_object" | "is_set"
+        | "is_string" | "type_name" => (1, Growth::Scalar),
+        "abs" | "ceil" | "floor" | "round" | "sum" => (1, Growth::Number),
         "max" | "min" => (1, Growth::Element),
         "contains"
         | "endswith"

@@ -10,7 +10,11 @@
 //! a variable's bound is raised until a round changes nothing, whatever order the interpreter picks,
 //! and a variable that is bound in a way not modelled here is refused.
 
-use std::collections::HashMap;
+mod bound;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 
 use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Query, Ref, RuleBody};
 
@@ -18,6 +22,7 @@ use super::DocumentError;
 use super::builtins::{self, Builtin, Growth};
 use super::syntax::{Form, Head, query, words};
 use crate::tables::DocumentName;
+use bound::{Bound, SCALAR_TEXT, result_of};
 
 /// The largest value, in nodes plus bytes of text, that may appear on the way to a result.
 const MAX_GROWN: u64 = 4_000_000;
@@ -29,108 +34,8 @@ const MAX_ROUNDS: usize = MAX_STATEMENTS + 8;
 const MAX_VISITS: u32 = 2_000_000;
 /// The most digits of a computed number.
 const MAX_DIGITS: u64 = 400;
-/// Room for a number, a boolean or a type's name.
-const SCALAR_TEXT: u64 = 64;
 
 type Bounded<T> = Result<T, DocumentError>;
-
-/// An upper bound of a value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Bound {
-    /// All nodes and bytes of text.
-    total: u64,
-    /// The longest text, when it is a scalar.
-    text: u64,
-    /// The most elements, keys counted apart from values.
-    len: u64,
-    /// The largest key or value.
-    item: Option<Box<Bound>>,
-}
-
-impl Bound {
-    fn scalar(text: u64) -> Self {
-        Self {
-            total: text.saturating_add(1),
-            text,
-            len: 0,
-            item: None,
-        }
-    }
-
-    fn of_elements(elements: Vec<Self>) -> Self {
-        let len = u64::try_from(elements.len()).unwrap_or(u64::MAX);
-        let total = elements
-            .iter()
-            .fold(1, |sum: u64, item| sum.saturating_add(item.total));
-        let item = elements.into_iter().reduce(Self::or).map(Box::new);
-        Self {
-            total,
-            text: 0,
-            len,
-            item,
-        }
-    }
-
-    fn repeated(len: u64, item: Self) -> Self {
-        let total = len.saturating_mul(item.total).saturating_add(1);
-        Self {
-            total,
-            text: 0,
-            len,
-            item: Some(Box::new(item)),
-        }
-    }
-
-    /// Either of two values.
-    fn or(self, other: Self) -> Self {
-        Self {
-            total: self.total.max(other.total),
-            text: self.text.max(other.text),
-            len: self.len.max(other.len),
-            item: either(self.item, other.item),
-        }
-    }
-
-    /// The elements of two collections together.
-    fn and(self, other: Self) -> Self {
-        Self {
-            total: self.total.saturating_add(other.total),
-            text: self.text.max(other.text),
-            len: self.len.saturating_add(other.len),
-            item: either(self.item, other.item),
-        }
-    }
-
-    /// Two objects merged, the objects in them too.
-    fn merged(self, other: Self) -> Self {
-        let item = match (self.item, other.item) {
-            (Some(one), Some(two)) => Some(Box::new(one.merged(*two))),
-            (one, two) => one.or(two),
-        };
-        Self {
-            total: self.total.saturating_add(other.total),
-            text: self.text.max(other.text),
-            len: self.len.saturating_add(other.len),
-            item,
-        }
-    }
-
-    fn element(&self) -> Self {
-        self.item.as_deref().cloned().unwrap_or_default()
-    }
-
-    /// The longest text anywhere in it.
-    fn longest(&self) -> u64 {
-        self.text.max(self.item.as_deref().map_or(0, Self::longest))
-    }
-}
-
-fn either(left: Option<Box<Bound>>, right: Option<Box<Bound>>) -> Option<Box<Bound>> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(Box::new(left.or(*right))),
-        (left, right) => left.or(right),
-    }
-}
 
 enum Progress {
     Running,
@@ -142,6 +47,8 @@ enum Progress {
 struct Scope<'m> {
     /// None while a variable is declared and not bound yet.
     bounds: HashMap<&'m str, Option<Bound>>,
+    /// The variables that the query itself bound in this round.
+    met: HashSet<&'m str>,
     /// A bound was raised in this round.
     raised: bool,
     /// A variable that had no bound when it was used in this round.
@@ -258,10 +165,16 @@ impl<'m> Walk<'m> {
         }
     }
 
+    /// Bodies share one scope; what one of them met, the others did not.
     fn bodies(&mut self, bodies: &'m [RuleBody]) -> Bounded<()> {
-        bodies
-            .iter()
-            .try_for_each(|body| self.statements(body.query.as_ref()))
+        for body in bodies {
+            self.scope()?.met.clear();
+            self.statements(body.query.as_ref())?;
+        }
+        if bodies.len() > 1 {
+            self.scope()?.met.clear();
+        }
+        Ok(())
     }
 
     /// Runs `round` in a scope of its own until it raises no bound any more; gives its last answer
@@ -347,11 +260,10 @@ impl<'m> Walk<'m> {
             } => {
                 let collection = self.expression(collection)?;
                 self.multiply(collection.len)?;
-                let element = collection.element();
-                for pattern in key.iter().chain([value]) {
-                    self.bind_pattern(pattern, &element)?;
+                if let Some(key) = key {
+                    self.bind_pattern(key, &collection.key())?;
                 }
-                Ok(())
+                self.bind_pattern(value, &collection.element())
             }
             Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => {
                 self.expression(expr).map(drop)
@@ -363,11 +275,11 @@ impl<'m> Walk<'m> {
                 query,
                 ..
             } => {
-                let element = self.expression(domain)?.element();
+                let domain = self.expression(domain)?;
                 self.settle(|walk| {
                     for name in key.iter().chain([value]) {
                         walk.declare_name(name.text())?;
-                        walk.bind(name.text(), &element)?;
+                        walk.bind(name.text(), &domain.key())?;
                     }
                     walk.statements(query.as_ref())
                 })
@@ -394,9 +306,10 @@ impl<'m> Walk<'m> {
 
     fn bound(&mut self, expression: &'m Expr) -> Bounded<Bound> {
         Ok(match expression {
-            Expr::String { span, .. }
-            | Expr::RawString { span, .. }
-            | Expr::Number { span, .. } => Bound::scalar(length(span.text())),
+            Expr::String { span, .. } | Expr::RawString { span, .. } => {
+                Bound::scalar(length(span.text()))
+            }
+            Expr::Number { span, .. } => Bound::number(span.text()),
             Expr::Bool { .. } | Expr::Null { .. } => Bound::scalar(SCALAR_TEXT),
             Expr::Var { span, .. } => return self.variable(span.text(), span.line),
             Expr::Array { items, .. } | Expr::Set { items, .. } => self.elements(items.iter())?,
@@ -413,8 +326,7 @@ impl<'m> Walk<'m> {
             }
             Expr::Call { fcn, params, .. } => return self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => {
-                self.expression(expr)?;
-                Bound::scalar(SCALAR_TEXT)
+                Bound::scalar(self.expression(expr)?.text.saturating_add(1))
             }
             Expr::RefDot { refr, .. } => match own_document(expression) {
                 Some(document) => return self.document(document),
@@ -478,15 +390,30 @@ impl<'m> Walk<'m> {
     fn indexed(&mut self, refr: &'m Ref<Expr>, index: &'m Ref<Expr>) -> Bounded<Bound> {
         let base = self.expression(refr)?;
         let element = base.element();
-        let constant = matches!(
-            index.as_ref(),
-            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. }
-        );
-        if !constant {
+        if self.iterates(index) {
             self.multiply(base.len)?;
-            self.bind_pattern(index, &element)?;
         }
+        self.bind_pattern(index, &base.key())?;
         Ok(element)
+    }
+
+    /// Whether an index runs through all keys. A variable that was met before has one value for
+    /// each result counted so far; whichever use the interpreter takes first, the number of
+    /// results is the same.
+    fn iterates(&self, index: &Ref<Expr>) -> bool {
+        match index.as_ref() {
+            Expr::Var { span, .. } => {
+                let name = span.text();
+                let holder = self
+                    .scopes
+                    .iter()
+                    .rev()
+                    .find(|scope| scope.bounds.contains_key(name));
+                !holder.is_some_and(|scope| scope.met.contains(name))
+            }
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => true,
+            _ => false,
+        }
     }
 
     fn arithmetic(&mut self, lhs: &'m Ref<Expr>, rhs: &'m Ref<Expr>) -> Bounded<Bound> {
@@ -569,6 +496,9 @@ impl<'m> Walk<'m> {
             scope.raised = true;
             scope.bounds.insert(name, Some(raised));
         }
+        if holder + 1 == self.scopes.len() {
+            self.scope()?.met.insert(name);
+        }
         Ok(())
     }
 
@@ -638,6 +568,7 @@ impl<'m> Walk<'m> {
 impl Scope<'_> {
     fn start_round(&mut self) {
         self.raised = false;
+        self.met.clear();
         self.unknown = None;
         self.results = 1;
     }
@@ -668,41 +599,6 @@ fn own_document(reference: &Expr) -> Option<DocumentName> {
     }
 }
 
-fn result_of(growth: Growth, [one, two, three]: [Bound; 3]) -> Bound {
-    let text_of = |collection: &Bound| collection.total.max(collection.longest());
-    match growth {
-        Growth::Scalar => Bound::scalar(SCALAR_TEXT),
-        Growth::First | Growth::Keys => one,
-        Growth::Letters => Bound::scalar(one.text.saturating_mul(3)),
-        Growth::Both => one.and(two),
-        Growth::Flatten => {
-            let len = one.len.saturating_mul(one.element().len);
-            let mut flat = one.element();
-            flat.total = one.total.max(flat.total);
-            flat.len = len;
-            flat
-        }
-        Growth::Merge => one.merged(two),
-        Growth::Element => one.element().or(three),
-        Growth::Join => {
-            let delimiters = two.len.saturating_mul(one.text.saturating_add(1));
-            Bound::scalar(text_of(&two).saturating_add(delimiters))
-        }
-        Growth::Split => Bound {
-            total: one.text.saturating_mul(2).saturating_add(2),
-            text: 0,
-            len: one.text.saturating_add(1),
-            item: Some(Box::new(Bound::scalar(one.text))),
-        },
-        Growth::Replace => {
-            let places = one.text.saturating_add(1);
-            Bound::scalar(places.saturating_mul(three.text.saturating_add(2)))
-        }
-        // Quotes, escapes and separators of printed values are no longer than six times their text.
-        Growth::Format => Bound::scalar(one.text.saturating_add(text_of(&two).saturating_mul(6))),
-    }
-}
-
 /// Widths would let a short format print a text of any length.
 fn has_plain_verbs(format: Option<&Ref<Expr>>) -> bool {
     let Some(Expr::String { span, .. } | Expr::RawString { span, .. }) = format.map(AsRef::as_ref)
@@ -717,6 +613,3 @@ fn has_plain_verbs(format: Option<&Ref<Expr>>) -> bool {
     }
     true
 }
-
-#[cfg(test)]
-mod tests;

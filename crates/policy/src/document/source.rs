@@ -397,20 +397,36 @@ impl<'s> Scan<'s> {
     }
 
     fn stands_alone(&self, at: usize, token: &Token<'_>) -> bool {
-        let continued = at
-            .checked_sub(1)
-            .and_then(|before| self.tokens.get(before))
-            .is_some_and(|before| before.kind == Kind::Symbol && !before.closes());
+        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        let continued = before.is_some_and(|before| match before.kind {
+            Kind::Symbol => !before.closes(),
+            Kind::Word => is_keyword(before.text),
+            Kind::Number | Kind::Text => false,
+        });
         token.kind == Kind::Word
             && token.leads
             && token.depth == 0
             && !continued
-            && !matches!(
-                token.text,
-                "package" | "import" | "default" | "else" | "with" | "if"
-            )
+            && !is_keyword(token.text)
             && self.tokens.get(at + 1).is_none_or(|next| next.leads)
     }
+}
+
+fn is_keyword(word: &str) -> bool {
+    matches!(
+        word,
+        "as" | "contains"
+            | "default"
+            | "else"
+            | "every"
+            | "if"
+            | "import"
+            | "in"
+            | "not"
+            | "package"
+            | "some"
+            | "with"
+    )
 }
 
 /// An open bracket, as the parser will see it.

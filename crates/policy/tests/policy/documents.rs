@@ -267,6 +267,22 @@ fn a_document_may_compute_over_its_own_data() {
     ] {
         check(body, "accepted");
     }
+    let resources: Vec<String> = (0..400).map(|at| format!("\"resource://r{at}\"")).collect();
+    check(
+        &format!(
+            "grants := {{resource: {{\"application\": \"books\", \"roles\": roles}} |
+                 some resource in [{}]
+                 roles := {{\"closer\": [\"read\", \"write\"], \"viewer\": [\"read\"]}}
+             }}
+             confinement := [{{\"label_prefix\": prefix, \"scopes\": scopes}} |
+                 some resource, _ in grants
+                 prefix := concat(\":\", [\"of\", trim_prefix(resource, \"resource://\")])
+                 scopes := {{scope | some role in grants[resource].roles; some scope in role}}
+             ]",
+            resources.join(", ")
+        ),
+        "accepted",
+    );
     let computed = r#"app_ids := {"books": id | id := lower("APP-7")}"#;
     let written = r#"app_ids := {"books": "app-7"}"#;
     let versions = [version("a", computed), version("b", written)];

@@ -88,6 +88,16 @@ impl Typed {
                 array
                     .clone()
                     .prop_map(|a| format!("[x | a := {a}; x := a[_]]")),
+                (array.clone(), array.clone())
+                    .prop_map(|(a, b)| format!("[[a[n], b[n]] | a := {a}; b := {b}; a[n]]")),
+                (array.clone(), array.clone()).prop_map(|(a, b)| {
+                    format!(
+                        "[[u, w] | a := {a}; b := {b}; some n; u := a[n]; w := [b[h] | b[h]; a[n]]]"
+                    )
+                }),
+                array.clone().prop_map(|a| {
+                    format!("[[b[n], c] | b := {a}; some n, _ in b; c := [b[n] | some _ in b]]")
+                }),
             ]
             .boxed(),
             set: prop_oneof![
