@@ -29,6 +29,10 @@ use crate::policy::compile::Compiler;
 use crate::ports::{EvidenceBarrier, ZoneKeys};
 use crate::request::body::BodyLimits;
 use crate::routes;
+use crate::turns::Turns;
+
+/// How many slow hashes run at a time, 64 MiB each.
+const HASHES: usize = 2;
 
 /// The settings of the Admin API, already checked.
 #[derive(Debug, Clone)]
@@ -120,6 +124,7 @@ pub struct Api {
     pub(crate) limits: Limits,
     pub(crate) last_used: LastUsed,
     pub(crate) compiler: Compiler,
+    pub(crate) hashing: Turns,
     metrics: Metrics,
     draining: AtomicBool,
 }
@@ -133,6 +138,7 @@ impl Api {
             limits,
             last_used: LastUsed::new(Arc::clone(&parts.clock)),
             compiler: Compiler::default(),
+            hashing: Turns::of(HASHES),
             options,
             store: parts.store,
             journal: parts.journal,

@@ -31,6 +31,9 @@ mod resource;
 mod route;
 mod routes;
 mod slug;
+#[cfg(test)]
+mod tests;
+mod turns;
 mod zone;
 
 pub use api::{Api, ApiOptions, ApiParts};

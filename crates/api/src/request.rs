@@ -48,8 +48,7 @@ impl Params {
     }
 }
 
-/// A request that was let through to its handler.
-#[derive(Debug)]
+/// A request that was let through to its handler. It may carry secrets, so it has no debug form.
 pub(crate) struct Call {
     /// Who asks.
     pub(crate) actor: Actor,

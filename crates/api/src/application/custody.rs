@@ -1,5 +1,7 @@
 //! What is stored of a client secret: a hash to verify it by, and a sealed copy to show it again.
 
+use std::sync::Arc;
+
 use caracal_core::Secret;
 use caracal_core::id::{ApplicationId, ZoneId};
 use caracal_crypto::SealLocation;
@@ -37,16 +39,16 @@ impl Custody {
         secret: Secret<String>,
     ) -> Result<Self, ApiError> {
         let sealed = seal(api, zone, application, &secret)?;
-        let random = std::sync::Arc::clone(&api.random);
-        let hashing = tokio::task::spawn_blocking(move || hash_chosen(&secret, &*random));
-        match hashing.await {
-            Ok(Ok(hash)) => Ok(Self { hash, sealed }),
-            Ok(Err(_)) => {
-                let text = "client_secret: has at most 1024 bytes";
-                Err(ApiError::from(Code::InvalidApplication).describe(text))
-            }
-            Err(_) => Err(Code::Internal.into()),
-        }
+        let random = Arc::clone(&api.random);
+        let hashed = api
+            .hashing
+            .run(move || hash_chosen(&secret, &*random))
+            .await?;
+        let hash = hashed.map_err(|error| {
+            let text = format!("client_secret: {error}");
+            ApiError::from(Code::InvalidApplication).describe(text)
+        })?;
+        Ok(Self { hash, sealed })
     }
 
     /// Replaces whatever secret the application had: the old one is dead when this is committed.

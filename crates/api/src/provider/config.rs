@@ -366,33 +366,51 @@ mod tests {
                 .is_none()
         );
         assert!(check(ProviderKind::CaracalMandate, json!({})).is_ok());
-        refused(ProviderKind::None, &json!({ "forward_caracal_identity": true }),
+        refused(
+            ProviderKind::None,
+            &json!({ "forward_caracal_identity": true }),
         );
         refused(ProviderKind::CaracalMandate, &json!({ "audience": "x" }));
     }
 
     #[test]
     fn keys_of_another_placement_are_refused() {
-        refused(ProviderKind::ApiKey, &json!({ "header_name": "K", "query_param_name": "k", "api_key": "s" }),
+        refused(
+            ProviderKind::ApiKey,
+            &json!({ "header_name": "K", "query_param_name": "k", "api_key": "s" }),
         );
-        refused(ProviderKind::ApiKey, &json!({ "auth_location": "query", "query_param_name": "k", "auth_scheme": "Key", "api_key": "s" }),
+        refused(
+            ProviderKind::ApiKey,
+            &json!({ "auth_location": "query", "query_param_name": "k", "auth_scheme": "Key", "api_key": "s" }),
         );
-        refused(ProviderKind::ApiKey, &json!({ "auth_location": "cookie", "header_name": "K", "api_key": "s" }),
+        refused(
+            ProviderKind::ApiKey,
+            &json!({ "auth_location": "cookie", "header_name": "K", "api_key": "s" }),
         );
-        refused(ProviderKind::ApiKey, &json!({ "auth_location": "query", "query_param_name": "a b", "api_key": "s" }),
+        refused(
+            ProviderKind::ApiKey,
+            &json!({ "auth_location": "query", "query_param_name": "a b", "api_key": "s" }),
         );
         refused(ProviderKind::ApiKey, &json!({ "api_key": "s" }));
-        refused(ProviderKind::HttpBasic, &json!({ "username": "u", "password": "p", "allow_runtime_injection": true }),
+        refused(
+            ProviderKind::HttpBasic,
+            &json!({ "username": "u", "password": "p", "allow_runtime_injection": true }),
         );
     }
 
     #[test]
     fn a_credential_never_carries_its_scheme() {
-        refused(ProviderKind::BearerToken, &json!({ "bearer_token": "bEARER abc" }),
+        refused(
+            ProviderKind::BearerToken,
+            &json!({ "bearer_token": "bEARER abc" }),
         );
-        refused(ProviderKind::BearerToken, &json!({ "bearer_token": "token abc", "auth_scheme": "Token" }),
+        refused(
+            ProviderKind::BearerToken,
+            &json!({ "bearer_token": "token abc", "auth_scheme": "Token" }),
         );
-        refused(ProviderKind::ApiKey, &json!({ "header_name": "K", "auth_scheme": "Key", "api_key": "key abc" }),
+        refused(
+            ProviderKind::ApiKey,
+            &json!({ "header_name": "K", "auth_scheme": "Key", "api_key": "key abc" }),
         );
         assert!(
             check(
@@ -422,7 +440,9 @@ mod tests {
             "é",
             "a:",
         ] {
-            refused(ProviderKind::BearerToken, &json!({ "bearer_token": "t", "auth_header": header }),
+            refused(
+                ProviderKind::BearerToken,
+                &json!({ "bearer_token": "t", "auth_header": header }),
             );
         }
         for header in ["Authorization", "Cookie", "X-Auth"] {
@@ -439,12 +459,18 @@ mod tests {
     #[test]
     fn secrets_are_one_line_and_not_blank() {
         for secret in ["", "  ", "a\nb", "a\u{7f}"] {
-            refused(ProviderKind::HttpBasic, &json!({ "username": "u", "password": secret }),
+            refused(
+                ProviderKind::HttpBasic,
+                &json!({ "username": "u", "password": secret }),
             );
         }
-        refused(ProviderKind::HttpBasic, &json!({ "username": "u", "password": 7 }),
+        refused(
+            ProviderKind::HttpBasic,
+            &json!({ "username": "u", "password": 7 }),
         );
-        refused(ProviderKind::HttpBasic, &json!({ "username": "a:b", "password": "p" }),
+        refused(
+            ProviderKind::HttpBasic,
+            &json!({ "username": "a:b", "password": "p" }),
         );
     }
 
@@ -464,7 +490,9 @@ mod tests {
             json!(["a:1"]),
             json!([7]),
         ] {
-            refused(ProviderKind::BearerToken, &json!({ "bearer_token": "t", "allowed_token_hosts": hosts }),
+            refused(
+                ProviderKind::BearerToken,
+                &json!({ "bearer_token": "t", "allowed_token_hosts": hosts }),
             );
         }
     }

@@ -37,7 +37,6 @@ pub(crate) trait Field: Sized {
 }
 
 /// The members of a JSON object that are still to be read.
-#[derive(Debug)]
 pub(crate) struct Fields {
     code: Code,
     members: Map<String, Value>,

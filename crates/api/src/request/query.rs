@@ -20,11 +20,14 @@ impl Query {
         if raw.len() > MAX_QUERY_BYTES {
             return Err(ApiError::from(Code::InvalidQuery).describe("the query is too long"));
         }
-        Ok(Self(
-            url::form_urlencoded::parse(raw.as_bytes())
-                .into_owned()
-                .collect(),
-        ))
+        let sent: Vec<_> = url::form_urlencoded::parse(raw.as_bytes())
+            .into_owned()
+            .collect();
+        if sent.iter().any(|(_, value)| value.contains('\0')) {
+            let text = "a query parameter has no null character";
+            return Err(ApiError::from(Code::InvalidQuery).describe(text));
+        }
+        Ok(Self(sent))
     }
 
     /// The parameter as sent.
@@ -108,6 +111,14 @@ mod tests {
         assert_eq!(query.raw("b").unwrap_err().code(), Code::InvalidQuery);
         assert_eq!(query.text("c", 3).unwrap_err().code(), Code::InvalidQuery);
         assert_eq!(query.raw("d").unwrap(), None);
+    }
+
+    #[test]
+    fn no_parameter_has_a_null_character() {
+        assert_eq!(
+            Query::parse(Some("a=%00")).unwrap_err().code(),
+            Code::InvalidQuery
+        );
     }
 
     #[test]
