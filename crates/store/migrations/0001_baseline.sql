@@ -24,7 +24,7 @@ CREATE INDEX zones_page ON zones (created_at, id) WHERE archived_at IS NULL;
 CREATE TABLE zone_sequences (
     zone_id TEXT   NOT NULL PRIMARY KEY,
     seq     BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE zone_changes (
     zone_id TEXT   NOT NULL,
     seq     BIGINT NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE zone_changes (
     id      TEXT   NOT NULL,
     at      BIGINT NOT NULL,
     PRIMARY KEY (zone_id, seq)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE applications (
     zone_id              TEXT    NOT NULL REFERENCES zones (id),
@@ -202,6 +202,7 @@ CREATE TABLE authority_records (
     FOREIGN KEY (zone_id, parent_id) REFERENCES authority_records (zone_id, id)
 );
 CREATE INDEX authority_records_page ON authority_records (zone_id, created_at, id);
+CREATE INDEX authority_records_status ON authority_records (zone_id, status, created_at, id);
 CREATE INDEX authority_records_parent ON authority_records (zone_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX authority_records_subject ON authority_records (zone_id, subject_id, created_at, id);
 CREATE INDEX authority_records_active ON authority_records (zone_id, expires_at) WHERE status = 'active';
@@ -237,6 +238,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_page ON sessions (zone_id, started_at, id);
 CREATE INDEX sessions_application ON sessions (zone_id, application_id, started_at, id);
+CREATE INDEX sessions_status ON sessions (zone_id, status, started_at, id);
 CREATE INDEX sessions_parent ON sessions (zone_id, parent_id, started_at, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX sessions_record ON sessions (zone_id, subject_authority_record_id);
 CREATE INDEX sessions_slots ON sessions (zone_id, slot_ends_at) WHERE status IN ('active', 'suspended');
@@ -244,12 +246,13 @@ CREATE INDEX sessions_due ON sessions (slot_ends_at) WHERE status IN ('active', 
 CREATE INDEX sessions_ended ON sessions (zone_id, terminated_at) WHERE terminated_at IS NOT NULL;
 
 CREATE TABLE session_labels (
-    zone_id    TEXT NOT NULL,
-    label      TEXT NOT NULL,
-    session_id TEXT NOT NULL,
-    PRIMARY KEY (zone_id, label, session_id),
+    zone_id    TEXT   NOT NULL,
+    label      TEXT   NOT NULL,
+    started_at BIGINT NOT NULL,
+    session_id TEXT   NOT NULL,
+    PRIMARY KEY (zone_id, label, started_at, session_id),
     FOREIGN KEY (zone_id, session_id) REFERENCES sessions (zone_id, id) ON DELETE CASCADE
-);
+) WITHOUT ROWID;
 CREATE INDEX session_labels_session ON session_labels (zone_id, session_id);
 
 -- How many sessions are active or suspended: an upper bound of the slots held, without a scan.
@@ -258,7 +261,7 @@ CREATE TABLE session_counters (
     application_id TEXT   NOT NULL,
     live           BIGINT NOT NULL,
     PRIMARY KEY (zone_id, application_id)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE delegations (
     zone_id                 TEXT    NOT NULL REFERENCES zones (id),
@@ -289,6 +292,7 @@ CREATE TABLE delegations (
 CREATE INDEX delegations_page ON delegations (zone_id, created_at, id);
 CREATE INDEX delegations_source ON delegations (zone_id, source_session_id, created_at, id);
 CREATE INDEX delegations_target ON delegations (zone_id, target_session_id, created_at, id);
+CREATE INDEX delegations_status ON delegations (zone_id, status, created_at, id);
 CREATE INDEX delegations_parent ON delegations (zone_id, parent_edge_id) WHERE parent_edge_id IS NOT NULL;
 CREATE INDEX delegations_due ON delegations (expires_at) WHERE status = 'active';
 CREATE INDEX delegations_live ON delegations (zone_id, expires_at) WHERE status = 'active';
@@ -297,7 +301,7 @@ CREATE INDEX delegations_ended ON delegations (zone_id, updated_at) WHERE status
 CREATE TABLE delegation_epochs (
     zone_id TEXT   NOT NULL PRIMARY KEY,
     epoch   BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE signing_keys (
     zone_id    TEXT   NOT NULL REFERENCES zones (id),
@@ -331,7 +335,7 @@ CREATE TABLE admin_audit_heads (
     zone_id      TEXT   NOT NULL PRIMARY KEY,
     seq          BIGINT NOT NULL,
     content_hash TEXT   NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE admin_audit_events (
     zone_id      TEXT   NOT NULL,
     seq          BIGINT NOT NULL,
@@ -355,7 +359,9 @@ CREATE TABLE admin_audit_events (
 );
 CREATE UNIQUE INDEX admin_audit_events_id ON admin_audit_events (zone_id, id);
 CREATE INDEX admin_audit_events_page ON admin_audit_events (zone_id, occurred_at, id);
-CREATE INDEX admin_audit_events_entity ON admin_audit_events (zone_id, entity_type, entity_id, occurred_at);
+CREATE INDEX admin_audit_events_entity ON admin_audit_events (zone_id, entity_type, occurred_at, id);
+CREATE INDEX admin_audit_events_object ON admin_audit_events (zone_id, entity_id, occurred_at, id);
+CREATE INDEX admin_audit_events_actor ON admin_audit_events (zone_id, actor_id, occurred_at, id);
 CREATE TRIGGER admin_audit_events_are_immutable BEFORE UPDATE ON admin_audit_events
 BEGIN SELECT RAISE(ABORT, 'admin audit events are append-only'); END;
 
@@ -381,7 +387,7 @@ CREATE TABLE idempotency_counters (
     scope_id  TEXT   NOT NULL,
     receipts  BIGINT NOT NULL,
     PRIMARY KEY (zone_id, operation, scope_id)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE outbox (
     id           TEXT   NOT NULL PRIMARY KEY,
@@ -406,7 +412,7 @@ CREATE TABLE platform_settings (
     value      BIGINT NOT NULL,
     updated_by TEXT,
     updated_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE audit_heads (
     zone_id     TEXT   NOT NULL PRIMARY KEY,
@@ -415,7 +421,7 @@ CREATE TABLE audit_heads (
     frontier    BLOB   NOT NULL,
     signed_size BIGINT NOT NULL,
     updated_at  BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX audit_heads_unsigned ON audit_heads (updated_at) WHERE seq > signed_size;
 
 CREATE TABLE audit_events (
@@ -438,14 +444,20 @@ CREATE TABLE audit_events (
     PRIMARY KEY (zone_id, seq)
 );
 CREATE UNIQUE INDEX audit_events_id ON audit_events (zone_id, event_id);
-CREATE INDEX audit_events_page ON audit_events (zone_id, occurred_at, event_id);
-CREATE INDEX audit_events_request ON audit_events (zone_id, request_id);
-CREATE INDEX audit_events_application ON audit_events (zone_id, application_id, occurred_at)
+-- Each index ends in the order of a search, so that a page of a rare value is found without sorting
+-- or passing over the others.
+CREATE INDEX audit_events_page ON audit_events (zone_id, occurred_at, event_id) WHERE data IS NOT NULL;
+CREATE INDEX audit_events_request ON audit_events (zone_id, request_id, occurred_at, event_id);
+CREATE INDEX audit_events_application ON audit_events (zone_id, application_id, occurred_at, event_id)
     WHERE application_id IS NOT NULL;
-CREATE INDEX audit_events_session ON audit_events (zone_id, agent_session_id, occurred_at)
+CREATE INDEX audit_events_session ON audit_events (zone_id, agent_session_id, occurred_at, event_id)
     WHERE agent_session_id IS NOT NULL;
-CREATE INDEX audit_events_record ON audit_events (zone_id, authority_record_id, occurred_at)
+CREATE INDEX audit_events_record ON audit_events (zone_id, authority_record_id, occurred_at, event_id)
     WHERE authority_record_id IS NOT NULL;
+CREATE INDEX audit_events_refused ON audit_events (zone_id, decision, occurred_at, event_id)
+    WHERE decision <> 'allow';
+CREATE INDEX audit_events_rare ON audit_events (zone_id, event_type, occurred_at, event_id)
+    WHERE event_type NOT IN ('token_exchange', 'gateway_request_started', 'gateway_resource_request');
 -- Retention takes an event's text away; its place and hashes stay.
 CREATE TRIGGER audit_events_are_immutable BEFORE UPDATE ON audit_events
 WHEN NEW.data IS NOT NULL OR NEW.zone_id <> OLD.zone_id OR NEW.seq <> OLD.seq
@@ -454,11 +466,12 @@ WHEN NEW.data IS NOT NULL OR NEW.zone_id <> OLD.zone_id OR NEW.seq <> OLD.seq
 BEGIN SELECT RAISE(ABORT, 'audit events are append-only'); END;
 
 CREATE TABLE audit_event_labels (
-    zone_id TEXT   NOT NULL,
-    label   TEXT   NOT NULL,
-    seq     BIGINT NOT NULL,
-    PRIMARY KEY (zone_id, label, seq)
-);
+    zone_id     TEXT   NOT NULL,
+    label       TEXT   NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    event_id    TEXT   NOT NULL,
+    PRIMARY KEY (zone_id, label, occurred_at, event_id)
+) WITHOUT ROWID;
 -- Decisions per hour since the epoch, for overviews.
 CREATE TABLE audit_hours (
     zone_id  TEXT   NOT NULL,
@@ -466,7 +479,7 @@ CREATE TABLE audit_hours (
     decision TEXT   NOT NULL,
     events   BIGINT NOT NULL,
     PRIMARY KEY (zone_id, hour, decision)
-);
+) WITHOUT ROWID;
 CREATE TABLE audit_checkpoints (
     zone_id TEXT   NOT NULL,
     size    BIGINT NOT NULL,
@@ -488,4 +501,4 @@ CREATE TABLE audit_producers (
     producer   TEXT   NOT NULL PRIMARY KEY,
     watermark  BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;

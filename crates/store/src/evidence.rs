@@ -15,7 +15,11 @@ use crate::dialect::sqlite;
 use crate::error::StoreError;
 use crate::handle::{Access, InZone, OnPlatform, PlatformUnit, ZoneUnit};
 use crate::page::{Cursor, Page, Slice};
-use crate::sql::{Bind, Entity, IN_LIST, Row, Where, params, placeholders};
+use crate::sql::{Entity, IN_LIST, Row, Where, params};
+
+mod search;
+
+pub use search::{AuditSearch, AuditWalk};
 
 const TABLE: &str = "audit_events";
 /// The most rows of one `INSERT`. Rows are inserted in powers of two up to it, so that there are few
@@ -146,46 +150,6 @@ pub struct AuditRecord {
     pub chain_hash_before: Option<Vec<u8>>,
 }
 
-/// Which events to search for. Removed ones are never found.
-#[derive(Debug, Clone, Default)]
-pub struct AuditSearch {
-    /// At this instant or later.
-    pub since: Option<Timestamp>,
-    /// Before this instant.
-    pub until: Option<Timestamp>,
-    /// Of this request.
-    pub request_id: Option<String>,
-    /// Decided like this.
-    pub decision: Option<String>,
-    /// Of any of these types; empty for all.
-    pub event_types: Vec<String>,
-    /// Of this application.
-    pub application_id: Option<String>,
-    /// Of this governed Session.
-    pub agent_session_id: Option<String>,
-    /// Of this authority record.
-    pub authority_record_id: Option<String>,
-    /// That carry this label.
-    pub label: Option<String>,
-}
-
-/// A part of a zone's chain, in order.
-#[derive(Debug, Clone, Default)]
-pub struct AuditWalk {
-    /// Only events behind this number.
-    pub after: u64,
-    /// Only events that happened at this instant or later.
-    pub since: Option<Timestamp>,
-    /// Only events that happened before this instant.
-    pub until: Option<Timestamp>,
-    /// Only events decided like this.
-    pub decision: Option<String>,
-    /// Only events of this request.
-    pub request_id: Option<String>,
-    /// At most this many.
-    pub limit: usize,
-}
-
 /// A signed checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditCheckpoint {
@@ -210,8 +174,9 @@ pub struct DecisionCounts {
 
 impl Entity for AuditRecord {
     const TABLE: &'static str = TABLE;
-    const COLUMNS: &'static str = "zone_id, seq, event_id, occurred_at, ingested_at, event_type, \
-         decision, request_id, data, signature, leaf_hash, chain_hash, \
+    const COLUMNS: &'static str = "audit_events.zone_id AS zone_id, seq, \
+         audit_events.event_id AS event_id, audit_events.occurred_at AS occurred_at, ingested_at, \
+         event_type, decision, request_id, data, signature, leaf_hash, chain_hash, \
          (SELECT earlier.chain_hash FROM audit_events AS earlier WHERE earlier.zone_id = \
          audit_events.zone_id AND earlier.seq = audit_events.seq - 1) AS chain_hash_before";
 
@@ -319,77 +284,6 @@ impl<A: Access> InZone<A> {
         Ok(known)
     }
 
-    /// Events, newest first, ordered by when they happened and their id.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they can't be read.
-    pub async fn search_audit_events(
-        &self,
-        search: &AuditSearch,
-        page: &Page,
-    ) -> Result<Slice<AuditRecord>, StoreError> {
-        let mut rows = Where::zone()
-            .and("data IS NOT NULL", vec![])
-            .and_some("request_id", search.request_id.as_ref())
-            .and_some("decision", search.decision.as_ref())
-            .and_some("application_id", search.application_id.as_ref())
-            .and_some("agent_session_id", search.agent_session_id.as_ref())
-            .and_some("authority_record_id", search.authority_record_id.as_ref());
-        if !search.event_types.is_empty() {
-            rows = rows.and_in("event_type", &search.event_types);
-        }
-        if let Some(label) = &search.label {
-            rows = rows.and(
-                "seq IN (SELECT seq FROM audit_event_labels WHERE zone_id = $1 AND label = ?)",
-                params![label],
-            );
-        }
-        rows = within(rows, search.since, search.until);
-        self.fetch_page(
-            rows,
-            ("occurred_at", "event_id"),
-            page,
-            |row: &AuditRecord| Cursor {
-                at: row.occurred_at,
-                id: row.event_id.to_string(),
-            },
-        )
-        .await
-    }
-
-    /// Events of one request, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they can't be read.
-    pub async fn audit_events_of_request(
-        &self,
-        request_id: &str,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
-        self.fetch(
-            "WHERE zone_id = $1 AND request_id = $2 AND data IS NOT NULL
-             ORDER BY occurred_at, event_id LIMIT 1000",
-            params![request_id],
-        )
-        .await
-    }
-
-    /// A part of the chain, in order of `seq`, removed events included.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they can't be read.
-    pub async fn walk_audit_events(
-        &self,
-        walk: &AuditWalk,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
-        let rows = Where::zone()
-            .and("seq > ?", params![signed(walk.after)?])
-            .and_some("decision", walk.decision.as_ref())
-            .and_some("request_id", walk.request_id.as_ref());
-        let rows = within(rows, walk.since, walk.until);
-        let (tail, values) = rows.tail(&format!("ORDER BY seq LIMIT {}", walk.limit));
-        self.fetch(&tail, values).await
-    }
-
     /// How events that happened since the hour of `since` were decided.
     ///
     /// # Errors
@@ -452,24 +346,34 @@ impl ZoneUnit {
              WHERE zone_id = $1 AND seq IN (SELECT seq FROM audit_events
                 WHERE zone_id = $1 AND occurred_at < $2 AND data IS NOT NULL
                 ORDER BY occurred_at LIMIT $3)
-             RETURNING seq";
+             RETURNING occurred_at";
         let rows = self.query(TABLE, sql, params![before, limit]).await?;
-        let seqs: Result<Vec<i64>, StoreError> = rows
-            .iter()
-            .map(|row| Row::new(row, TABLE).get("seq"))
-            .collect();
-        for some in seqs?.chunks(IN_LIST) {
-            let marks = placeholders(2, some.len());
-            let sql =
-                format!("DELETE FROM audit_event_labels WHERE zone_id = $1 AND seq IN ({marks})");
-            self.execute(
-                "audit_event_labels",
-                sql,
-                some.iter().map(Bind::bind).collect(),
-            )
-            .await?;
+        let mut last = None;
+        for row in &rows {
+            last = last.max(Some(Row::new(row, TABLE).get::<Timestamp>("occurred_at")?));
+        }
+        if let Some(last) = last {
+            self.remove_audit_labels(last).await?;
         }
         Ok(rows.len() as u64)
+    }
+
+    /// Removes the labels of events up to `last`: label by label, each a range of the table's key.
+    async fn remove_audit_labels(&mut self, last: Timestamp) -> Result<(), StoreError> {
+        self.execute(
+            "audit_event_labels",
+            "WITH RECURSIVE used (label) AS (
+                SELECT MIN(label) FROM audit_event_labels WHERE zone_id = $1
+                UNION ALL
+                SELECT (SELECT MIN(later.label) FROM audit_event_labels AS later
+                    WHERE later.zone_id = $1 AND later.label > used.label)
+                FROM used WHERE used.label IS NOT NULL)
+             DELETE FROM audit_event_labels WHERE zone_id = $1 AND occurred_at <= $2
+                AND label IN (SELECT label FROM used WHERE label IS NOT NULL)",
+            params![last],
+        )
+        .await
+        .map(|_| ())
     }
 }
 
@@ -582,23 +486,23 @@ impl PlatformUnit {
     }
 
     async fn insert_audit_labels(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
-        let mut labels: Vec<(&ZoneId, &String, i64)> = Vec::new();
-        for entry in entries {
-            for label in &entry.labels {
-                labels.push((&entry.zone_id, label, signed(entry.seq)?));
-            }
-        }
+        let labels: Vec<(&AuditEntry, &String)> = entries
+            .iter()
+            .flat_map(|entry| entry.labels.iter().map(move |label| (entry, label)))
+            .collect();
         let mut rest = labels.as_slice();
         while !rest.is_empty() {
             let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
-            let rows = sqlite::value_rows(some.len(), 3);
+            let rows = sqlite::value_rows(some.len(), 4);
             let sql = format!(
-                "INSERT INTO audit_event_labels (zone_id, label, seq) VALUES {rows}
-                 ON CONFLICT DO NOTHING"
+                "INSERT INTO audit_event_labels (zone_id, label, occurred_at, event_id)
+                 VALUES {rows} ON CONFLICT DO NOTHING"
             );
             let values = some
                 .iter()
-                .flat_map(|row| params![row.0, row.1, row.2])
+                .flat_map(|(entry, label)| {
+                    params![entry.zone_id, label, entry.occurred_at, entry.event_id]
+                })
                 .collect();
             self.execute("audit_event_labels", sql, values).await?;
             rest = others;
@@ -671,17 +575,6 @@ impl PlatformUnit {
             .await?;
         }
         Ok(())
-    }
-}
-
-fn within(rows: Where, since: Option<Timestamp>, until: Option<Timestamp>) -> Where {
-    let rows = match since {
-        Some(since) => rows.and("occurred_at >= ?", params![since]),
-        None => rows,
-    };
-    match until {
-        Some(until) => rows.and("occurred_at < ?", params![until]),
-        None => rows,
     }
 }
 

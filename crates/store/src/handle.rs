@@ -163,6 +163,31 @@ impl<A: Access> InZone<A> {
         Ok(Slice::cut(self.fetch(&tail, values).await?, page, position))
     }
 
+    /// One page of `T`, newest first, driven by a table that names some of its rows: `from` is that
+    /// table, joined to `T`'s by `filter`. Naming the order of the join keeps the database from
+    /// walking all of `T` instead.
+    pub(crate) async fn fetch_page_through<T: Entity>(
+        &self,
+        from: &str,
+        filter: Where,
+        (at, id): (&str, &str),
+        page: &Page,
+        position: impl Fn(&T) -> Cursor,
+    ) -> Result<Slice<T>, StoreError> {
+        let (tail, values) = filter.page(at, id, page);
+        let sql = format!(
+            "SELECT {} FROM {from} CROSS JOIN {} {tail}",
+            T::COLUMNS,
+            T::TABLE
+        );
+        let rows = self.query(T::TABLE, sql, values).await?;
+        let rows: Result<Vec<T>, StoreError> = rows
+            .iter()
+            .map(|row| T::read(&Row::new(row, T::TABLE)))
+            .collect();
+        Ok(Slice::cut(rows?, page, position))
+    }
+
     /// The rows of any `SELECT`; `$1` is the zone.
     pub(crate) async fn query(
         &self,

@@ -35,6 +35,8 @@ mod settings;
 mod signing_keys;
 mod sql;
 mod store;
+#[cfg(test)]
+mod testing;
 mod zones;
 
 pub use admin_audit::{AdminAudit, AdminAuditFilter, AdminAuditRow, ChainFault, ChainVerdict};

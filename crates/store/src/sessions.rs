@@ -40,6 +40,25 @@ pub struct SessionFilter {
     pub label: Option<String>,
 }
 
+impl SessionFilter {
+    /// Every condition but the label's.
+    fn conditions(&self, rows: Where) -> Where {
+        let rows = rows
+            .and_some("status", self.status)
+            .and_some("lifecycle", self.lifecycle)
+            .and_some("application_id", self.application_id.as_ref())
+            .and_some("parent_id", self.parent_id.as_ref());
+        match &self.subject_id {
+            Some(subject) => rows.and(
+                "subject_authority_record_id IN (SELECT id FROM authority_records
+                    WHERE zone_id = $1 AND subject_id = ?)",
+                params![subject],
+            ),
+            None => rows,
+        }
+    }
+}
+
 /// The kind of a Session without its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleKind {
@@ -105,10 +124,11 @@ pub struct DueSession {
 
 impl Entity for Session {
     const TABLE: &'static str = TABLE;
-    const COLUMNS: &'static str = "zone_id, id, application_id, parent_id, \
+    const COLUMNS: &'static str = "sessions.zone_id AS zone_id, id, application_id, parent_id, \
          subject_authority_record_id, status, lifecycle, ttl_seconds, last_heartbeat_at, \
          heartbeat_deadline_at, depth, labels, max_children, child_count, authority_root, metadata, \
-         lease_generation, started_at, last_active_at, terminated_at, termination_reason, updated_at";
+         lease_generation, sessions.started_at AS started_at, last_active_at, terminated_at, \
+         termination_reason, updated_at";
 
     fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         let lifecycle = match row.get::<LifecycleKind>("lifecycle")? {
@@ -176,29 +196,29 @@ impl<A: Access> InZone<A> {
         filter: &SessionFilter,
         page: &Page,
     ) -> Result<Slice<Session>, StoreError> {
-        let mut rows = Where::zone()
-            .and_some("status", filter.status)
-            .and_some("lifecycle", filter.lifecycle)
-            .and_some("application_id", filter.application_id.as_ref())
-            .and_some("parent_id", filter.parent_id.as_ref());
-        if let Some(subject) = &filter.subject_id {
-            rows = rows.and(
-                "subject_authority_record_id IN (SELECT id FROM authority_records
-                    WHERE zone_id = $1 AND subject_id = ?)",
-                params![subject],
-            );
-        }
-        if let Some(label) = &filter.label {
-            rows = rows.and(
-                "id IN (SELECT session_id FROM session_labels WHERE zone_id = $1 AND label = ?)",
-                params![label],
-            );
-        }
-        self.fetch_page(rows, ("started_at", "id"), page, |row: &Session| Cursor {
+        let position = |row: &Session| Cursor {
             at: row.started_at,
             id: row.id.to_string(),
-        })
-        .await
+        };
+        match &filter.label {
+            None => {
+                let rows = filter.conditions(Where::zone());
+                self.fetch_page(rows, ("started_at", "id"), page, position)
+                    .await
+            }
+            Some(label) => {
+                let rows = Where::zone_of("session_labels")
+                    .and("session_labels.label = ?", params![label])
+                    .and(
+                        "sessions.zone_id = $1 AND sessions.id = session_labels.session_id",
+                        vec![],
+                    );
+                let order = ("session_labels.started_at", "session_labels.session_id");
+                let rows = filter.conditions(rows);
+                self.fetch_page_through("session_labels", rows, order, page, position)
+                    .await
+            }
+        }
     }
 
     /// These Sessions and everything below them that a walk through `through` reaches; a Session in
@@ -608,9 +628,9 @@ impl ZoneUnit {
         for label in &row.labels {
             self.execute(
                 "session_labels",
-                "INSERT INTO session_labels (zone_id, label, session_id) VALUES ($1, $2, $3)
-                 ON CONFLICT DO NOTHING",
-                params![label, row.id],
+                "INSERT INTO session_labels (zone_id, label, started_at, session_id)
+                 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                params![label, row.started_at, row.id],
             )
             .await?;
         }

@@ -293,6 +293,15 @@ impl Where {
         }
     }
 
+    /// Rows of the handle's zone, by the zone column of a joined table.
+    pub(crate) fn zone_of(table: &str) -> Self {
+        Self {
+            sql: format!("{table}.zone_id = $1"),
+            bound: 1,
+            params: Vec::new(),
+        }
+    }
+
     /// Rows of every zone: platform handles only.
     pub(crate) fn any() -> Self {
         Self {

@@ -1,9 +1,8 @@
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use caracal_core::id::{ApplicationId, KeyId, SessionId, ZoneId};
-use caracal_core::{Clock, ManualClock, Random, SeededRandom, SubjectType, Timestamp};
+use caracal_core::{Clock, ManualClock, SubjectType};
 use tempfile::TempDir;
 
 use super::{Authority, AuthorityLimits};
@@ -12,8 +11,7 @@ use crate::entity::{
     RegistrationMethod, Session, SessionStatus, SigningKeyRow, Zone,
 };
 use crate::store::Store;
-
-const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
+use crate::testing::{self, START};
 
 struct World {
     authority: Arc<Authority>,
@@ -23,17 +21,10 @@ struct World {
     _dir: TempDir,
 }
 
-async fn open(path: &Path, clock: &Arc<ManualClock>) -> Store {
-    let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    let random = Arc::new(SeededRandom::new(3)) as Arc<dyn Random>;
-    Store::open_sqlite(path, clock, random).await.unwrap()
-}
-
 async fn world(limits: AuthorityLimits) -> World {
-    let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(START));
-    let store = open(&dir.path().join("store.db"), &clock).await;
-    let zone = ZoneId::parse("z-1").unwrap();
+    let (dir, store) = testing::store_at(Arc::clone(&clock)).await;
+    let zone = testing::zone();
     let mut unit = store.begin(&zone).await.unwrap();
     unit.insert_zone(&Zone {
         id: zone.clone(),
@@ -221,7 +212,7 @@ async fn a_read_that_a_change_overtook_is_not_kept() {
     world.authority.fresh(&world.zone).await.unwrap();
     // … and only then the read-through ends.
     view.cache.keep(ticket, |facts| {
-        facts.applications.put(id.clone(), Arc::new(stale))
+        facts.applications.put(id.clone(), Arc::new(stale));
     });
     assert_eq!(world.read(1).await, 9);
 }
@@ -245,7 +236,7 @@ async fn a_read_that_ends_between_a_commit_and_the_next_barrier_is_evicted_by_it
         .unwrap();
     world.write(1, 9).await;
     view.cache.keep(ticket, |facts| {
-        facts.applications.put(id.clone(), Arc::new(stale))
+        facts.applications.put(id.clone(), Arc::new(stale));
     });
     assert_eq!(world.read(1).await, 9);
 }

@@ -207,7 +207,7 @@ fn lists_filter_on_every_column() {
                 .await
                 .unwrap();
             let ids: Vec<_> = found.items.into_iter().map(|row| row.id).collect();
-            assert_eq!(ids, [id.clone()], "{filter:?}");
+            assert_eq!(ids, std::slice::from_ref(&id), "{filter:?}");
         }
         let before = AdminAuditFilter {
             until: Some(START.plus_seconds(10)),

@@ -32,7 +32,7 @@ fn a_revoked_record_takes_its_lineage_with_it() {
         unit.insert_authority_record(&bystander).await.unwrap();
 
         let mut revoked = unit
-            .revoke_authority_records(&[tree.record.id.clone()], "subject_revoked")
+            .revoke_authority_records(std::slice::from_ref(&tree.record.id), "subject_revoked")
             .await
             .unwrap();
         revoked.sort();
@@ -87,7 +87,7 @@ fn lists_filter_on_every_column() {
             ..record(&tree.zone_id, world.id(), &tree.application.id)
         };
         unit.insert_authority_record(&user).await.unwrap();
-        unit.revoke_authority_records(&[user.id.clone()], "r")
+        unit.revoke_authority_records(std::slice::from_ref(&user.id), "r")
             .await
             .unwrap();
         let filters = [
@@ -114,7 +114,7 @@ fn lists_filter_on_every_column() {
                 .await
                 .unwrap();
             let ids: Vec<_> = found.items.iter().map(|row| row.id.clone()).collect();
-            assert_eq!(ids, [user.id.clone()], "{filter:?}");
+            assert_eq!(ids, std::slice::from_ref(&user.id), "{filter:?}");
         }
         let all = unit
             .list_authority_records(&Default::default(), &Page::first(10))

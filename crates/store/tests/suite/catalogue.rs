@@ -11,9 +11,9 @@ use crate::world::{
     START, World, application, author, on_every_backend, provider, resource, signing_key,
 };
 
-fn conflict(result: Result<(), StoreError>) -> Option<UniqueConstraint> {
+fn conflict(result: &Result<(), StoreError>) -> Option<UniqueConstraint> {
     match result {
-        Err(StoreError::Conflict(rule)) => Some(rule),
+        Err(StoreError::Conflict(rule)) => Some(*rule),
         _ => None,
     }
 }
@@ -56,7 +56,7 @@ fn a_managed_name_is_taken_whatever_its_case_until_it_is_archived() {
         unit.insert_application(&first).await.unwrap();
         let second = application(&zone, world.id(), "éclair");
         let clash = unit.insert_application(&second).await;
-        assert_eq!(conflict(clash), Some(UniqueConstraint::ApplicationName));
+        assert_eq!(conflict(&clash), Some(UniqueConstraint::ApplicationName));
         let dcr = Application {
             registration_method: RegistrationMethod::Dcr,
             expires_at: Some(START.plus_seconds(60)),
@@ -192,7 +192,7 @@ async fn provider_identifiers(world: Box<World>) {
     let clash = unit
         .insert_provider(&provider(&zone, world.id(), "provider://key"))
         .await;
-    assert_eq!(conflict(clash), Some(UniqueConstraint::ProviderIdentifier));
+    assert_eq!(conflict(&clash), Some(UniqueConstraint::ProviderIdentifier));
     assert!(unit.archive_provider(&first.id, &author()).await.unwrap());
     assert!(
         unit.get_provider(&first.id)
@@ -264,7 +264,7 @@ fn resources_are_counted_filtered_and_unique_while_live() {
         let clash = unit
             .insert_resource(&resource(&zone, world.id(), "caracal-control"))
             .await;
-        assert_eq!(conflict(clash), Some(UniqueConstraint::ResourceIdentifier));
+        assert_eq!(conflict(&clash), Some(UniqueConstraint::ResourceIdentifier));
 
         let counts = unit.count_resources().await.unwrap();
         assert_eq!((counts.total, counts.unenforced), (2, 1));
@@ -301,7 +301,7 @@ fn the_active_key_leads_and_the_next_one_is_published_before_it_signs() {
         assert_eq!(order(&unit, 600).await, [next.id.clone(), old.id.clone()]);
         let end = START.plus_seconds(5000);
         assert!(unit.retire_signing_key(&old.id, end).await.unwrap());
-        assert_eq!(order(&unit, 5000).await, [next.id.clone()]);
+        assert_eq!(order(&unit, 5000).await, [next.id]);
         assert_eq!(unit.prune_signing_keys(START).await.unwrap(), []);
         assert_eq!(unit.prune_signing_keys(end).await.unwrap(), [old.id]);
         assert_eq!(unit.list_signing_keys().await.unwrap().len(), 1);

@@ -135,15 +135,15 @@ fn every_other_change_is_told_in_the_commit_that_makes_it() {
             (ChangeKind::Policy, set.id.to_string())
         }
         |_world, tree, unit| {
-            unit.revoke_authority_records(&[tree.record.id.clone()], "r").await.unwrap();
+            unit.revoke_authority_records(std::slice::from_ref(&tree.record.id), "r").await.unwrap();
             (ChangeKind::AuthorityRecord, tree.record.id.to_string())
         }
         |_world, tree, unit| {
-            unit.suspend_sessions(&[tree.root.id.clone()]).await.unwrap();
+            unit.suspend_sessions(std::slice::from_ref(&tree.root.id)).await.unwrap();
             (ChangeKind::Session, tree.root.id.to_string())
         }
         |_world, tree, unit| {
-            unit.resume_sessions(&[tree.root.id.clone()], START).await.unwrap();
+            unit.resume_sessions(std::slice::from_ref(&tree.root.id), START).await.unwrap();
             (ChangeKind::Session, tree.root.id.to_string())
         }
         |_world, tree, unit| {

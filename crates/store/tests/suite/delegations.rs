@@ -66,7 +66,7 @@ fn the_lineage_goes_from_the_edge_to_its_root_whatever_their_state() {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (_, edges) = lineage(&world, &tree, &mut unit, 12).await;
-        unit.revoke_delegations(&[edges[3].id.clone()])
+        unit.revoke_delegations(std::slice::from_ref(&edges[3].id))
             .await
             .unwrap();
         let line = unit.delegation_lineage(&edges[11].id).await.unwrap();
@@ -95,7 +95,7 @@ fn descendants_are_all_active_edges_below_through_any_state() {
         unit.insert_delegation(&side).await.unwrap();
         let unrelated = tree.edge(world.id(), &sessions[1], &sessions[2]);
         unit.insert_delegation(&unrelated).await.unwrap();
-        unit.revoke_delegations(&[edges[5].id.clone()])
+        unit.revoke_delegations(std::slice::from_ref(&edges[5].id))
             .await
             .unwrap();
 
@@ -140,7 +140,7 @@ fn edges_are_found_by_their_ends() {
         let (sessions, edges) = lineage(&world, &tree, &mut unit, 3).await;
         let middle = &sessions[1];
         let touching = unit
-            .active_delegations_touching(&[middle.id.clone()])
+            .active_delegations_touching(std::slice::from_ref(&middle.id))
             .await
             .unwrap();
         assert_eq!(ids(&touching), ids(&edges[0..2]));
@@ -150,7 +150,7 @@ fn edges_are_found_by_their_ends() {
             .unwrap();
         assert_eq!(ids(&live), ids(&edges[0..1]));
         let live = unit
-            .live_outbound_delegations(&[middle.id.clone()], START)
+            .live_outbound_delegations(std::slice::from_ref(&middle.id), START)
             .await
             .unwrap();
         assert_eq!(ids(&live), ids(&edges[1..2]));
@@ -355,7 +355,7 @@ fn a_sweep_expires_edges_without_raising_their_version() {
             []
         );
         let due = platform.zones_with_lapsed_delegations(later).await.unwrap();
-        assert_eq!(due, [tree.zone_id.clone()]);
+        assert_eq!(due, std::slice::from_ref(&tree.zone_id));
         world.clock.set(later);
         let mut unit = world.unit(&tree.zone_id).await;
         assert_eq!(

@@ -231,7 +231,7 @@ fn nothing_of_another_zone_is_seen() {
         assert_eq!(me.count_live_authority_records(START).await.unwrap(), 0);
         assert!(me.get_session(&tree.root.id).await.unwrap().is_none());
         assert!(
-            me.get_sessions(&[tree.root.id.clone()])
+            me.get_sessions(std::slice::from_ref(&tree.root.id))
                 .await
                 .unwrap()
                 .is_empty()

@@ -1,5 +1,11 @@
 //! The store's promises, checked through its public API on every backend.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod admin;
 mod authority_records;
 mod catalogue;

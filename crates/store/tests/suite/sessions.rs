@@ -149,7 +149,7 @@ fn a_walk_down_stops_at_other_states_and_visits_nothing_twice() {
         let sessions = chain(&world, &tree, &mut unit, 4).await;
         let side = tree.child(world.id(), &sessions[1]);
         unit.insert_session(&side).await.unwrap();
-        unit.suspend_sessions(&[sessions[2].id.clone()])
+        unit.suspend_sessions(std::slice::from_ref(&sessions[2].id))
             .await
             .unwrap();
 
@@ -159,8 +159,14 @@ fn a_walk_down_stops_at_other_states_and_visits_nothing_twice() {
         };
         let root = tree.root.id.clone();
         let mut active = vec![root.clone(), sessions[1].id.clone(), side.id.clone()];
-        assert_eq!(walk(&unit, &[root.clone()], Through::Active).await, active);
-        assert_eq!(walk(&unit, &[root.clone()], Through::Suspended).await, []);
+        assert_eq!(
+            walk(&unit, std::slice::from_ref(&root), Through::Active).await,
+            active
+        );
+        assert_eq!(
+            walk(&unit, std::slice::from_ref(&root), Through::Suspended).await,
+            []
+        );
         let two_roots = [root.clone(), sessions[1].id.clone()];
         assert_eq!(walk(&unit, &two_roots, Through::Live).await.len(), 6);
         active.truncate(1);

@@ -124,7 +124,7 @@ fn ending_all_authority_ends_records_sessions_and_edges_and_says_which() {
         );
 
         let ended = unit.end_all_authority("zone_deleted").await.unwrap();
-        assert_eq!(ended.records, [tree.record.id.clone()]);
+        assert_eq!(ended.records, std::slice::from_ref(&tree.record.id));
         let mut sessions: Vec<_> = ended.sessions.iter().map(|s| s.id.clone()).collect();
         sessions.sort();
         let mut expected = vec![tree.root.id.clone(), child.id.clone()];
