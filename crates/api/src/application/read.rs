@@ -44,10 +44,10 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<Reply, ApiError>
         .ok_or(Code::ApplicationNotFound)?;
     refuse_takeover(&application, &call.actor)?;
     let secret = custody::open(&api, &application)?;
+    record(&api, &call, &application).await?;
     let mut unit = api.store.begin(&application.zone_id).await?;
     unit.record_admin_audit(&admin_audit::revealed(&call))
         .await?;
-    record(&api, &call, &application).await?;
     unit.commit().await?;
     Reply::ok(&json!({ "client_secret": secret.expose() }))
 }

@@ -5,6 +5,7 @@ use caracal_core::Secret;
 use caracal_core::id::ApplicationId;
 use caracal_crypto::SecretVerifier;
 use caracal_evidence::Position;
+use caracal_store::entity::Author;
 use serde_json::{Value, json};
 
 use super::world::{Answer, World};
@@ -298,4 +299,50 @@ async fn the_stored_copy_is_sealed() {
             "{file}"
         );
     }
+}
+
+/// Replaces what is stored of an application's secret.
+async fn store_secret(
+    world: &World,
+    zone: &str,
+    id: &str,
+    hash: Option<&str>,
+    sealed: Option<&[u8]>,
+) {
+    let mut unit = world.store.begin(&World::zone_id(zone)).await.unwrap();
+    let id = ApplicationId::parse(id).unwrap();
+    unit.set_application_secret(&id, hash, sealed, &Author::default())
+        .await
+        .unwrap();
+    unit.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_neither_replaced_nor_shown() {
+    let world = World::new().await;
+    let zone = world.zone("orchard").await;
+    let made = created(&world, &zone, "bot").await;
+    let id = made.text("id");
+    let item = format!("/v1/zones/{zone}/applications/{id}");
+    let user = world.bootstrap();
+    store_secret(&world, &zone, id, None, None).await;
+    user.get(&format!("{item}/client-secret"))
+        .await
+        .refused(404, "client_secret_not_stored");
+    user.patch(&item, json!({ "client_secret": "x".repeat(32) }))
+        .await
+        .refused(400, "client_secret_not_configured");
+}
+
+#[tokio::test]
+async fn a_copy_that_does_not_open_is_a_failure_and_shows_nothing() {
+    let world = World::new().await;
+    let zone = world.zone("orchard").await;
+    let made = created(&world, &zone, "bot").await;
+    let id = made.text("id");
+    store_secret(&world, &zone, id, Some("hash"), Some(&[7; 200])).await;
+    let path = format!("/v1/zones/{zone}/applications/{id}/client-secret");
+    let answer = world.bootstrap().get(&path).await;
+    answer.refused(502, "secret_backend_unavailable");
+    assert!(events(&world).await.is_empty());
 }

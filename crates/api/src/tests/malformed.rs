@@ -227,3 +227,34 @@ async fn a_refused_request_of_a_known_caller_is_on_record() {
         .unwrap();
     assert_eq!(verdict.fault, None);
 }
+
+/// A body that never ends.
+struct Silence;
+
+impl futures_core::Stream for Silence {
+    type Item = Result<String, std::convert::Infallible>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let request_timeout = std::time::Duration::from_millis(10);
+    let options = crate::ApiOptions {
+        request_timeout,
+        ..super::world::options()
+    };
+    let world = World::with(options).await;
+    let kind = Some("application/json");
+    let silent = axum::body::Body::from_stream(Silence);
+    let answer = world
+        .bootstrap()
+        .raw(Method::POST, "/v1/zones", kind, silent)
+        .await;
+    answer.refused(400, "invalid_request");
+}
