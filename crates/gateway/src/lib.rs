@@ -49,5 +49,4 @@ pub use gateway::{Gateway, GatewayDeps};
 pub use host_guard::{Resolve, SystemResolver};
 pub use listener::TlsUnusable;
 pub use options::{Endpoint, GatewayOptions, TlsFiles};
-pub use refusal::{Fallen, Refusal};
 pub use replay::{Mark, MarksUnavailable, ProcessMarks, ReplayMarks};

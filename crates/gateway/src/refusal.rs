@@ -20,7 +20,7 @@ use crate::respond::REQUEST_ID;
 
 /// Which of the four anchors no longer carries authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Fallen {
+pub(crate) enum Fallen {
     /// The zone is archived or unknown.
     #[error("the zone is not active")]
     Zone,
@@ -43,7 +43,7 @@ pub enum Fallen {
 
 /// Why the Gateway answers instead of the upstream.
 #[derive(Debug, Clone, Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The request head is over the limit.
     #[error("the request head is larger than {0} bytes")]
     HeadTooLarge(usize),
@@ -223,15 +223,8 @@ impl Refusal {
     }
 
     /// The HTTP status that the caller gets.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.answer().status
-    }
-
-    /// The machine code that the caller gets.
-    #[must_use]
-    pub fn code(&self) -> String {
-        self.answer().code.into_owned()
     }
 
     /// What is recorded.

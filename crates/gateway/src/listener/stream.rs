@@ -94,7 +94,10 @@ impl<S: Breakable> CallerStream<S> {
                 Phase::Head(since) => since + self.deadlines.head,
                 Phase::Idle(since) => since + self.deadlines.idle,
                 // Nothing to wait for; look again later, since nobody wakes this read.
-                Phase::Busy => now + self.deadlines.head,
+                Phase::Busy => self
+                    .read_timer
+                    .running(now)
+                    .unwrap_or(now + self.deadlines.head),
             };
             if deadline <= now {
                 return Poll::Ready(());
@@ -258,6 +261,14 @@ impl<S: Breakable> Drop for CallerStream<S> {
 struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
+    /// The deadline that the timer runs to, if it lies ahead.
+    fn running(&self, now: Instant) -> Option<Instant> {
+        self.0
+            .as_ref()
+            .map(|sleep| sleep.deadline())
+            .filter(|deadline| *deadline > now)
+    }
+
     fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self
             .0

@@ -390,3 +390,59 @@ async fn an_upstream_that_keeps_failing_is_left_alone_for_a_while() {
     assert!(reply.header("retry-after").is_some());
     assert_eq!(world.upstream.seen.lock().len(), asked);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_replay_memory_refuses_with_evidence() {
+    let world = World::with(|options| options.replay_capacity = 1).await;
+    let mut refused = None;
+    for _ in 0..200 {
+        let reply = world.get("/").await;
+        if reply.status != 200 {
+            refused = Some(reply);
+            break;
+        }
+    }
+    let reply = refused.expect("a memory of 32 marks is full before 200 calls");
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (503, "sts_unavailable")
+    );
+    assert!(reply.header("retry-after").is_some());
+    let passed = world.upstream.seen.lock().len();
+    let events = world.events(passed * 2 + 1).await;
+    let denied = events
+        .iter()
+        .find(|event| event["event_type"] == "gateway_request_denied");
+    assert_eq!(
+        denied.unwrap()["evaluation_status"],
+        "replay_store_unavailable"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_replay_memory_passes_only_when_configured_to() {
+    let world = World::with(|options| {
+        options.replay_capacity = 1;
+        options.jti_fail_open = true;
+    })
+    .await;
+    for _ in 0..60 {
+        assert_eq!(world.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_panics_is_500_and_nothing_else_breaks() {
+    let world = World::new().await;
+    *world.sts.meanwhile.lock() = Box::new(|| panic!("by test"));
+    let mut caller = world.caller().await;
+    caller.send(world.head("GET", "/", "")).await;
+    let reply = caller.reply().await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (500, r#"{"error":"internal_error"}"#)
+    );
+    *world.sts.meanwhile.lock() = Box::new(|| {});
+    caller.send(world.head("GET", "/", "")).await;
+    assert_eq!(caller.reply().await.status, 200);
+}

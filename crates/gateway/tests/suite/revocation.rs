@@ -101,6 +101,10 @@ async fn nothing_that_arrives_after_a_revocation_is_passed_on() {
             .unwrap();
         caller.read_until(&format!("before {round}\n\n\r\n")).await;
     }
+    // Judged just now: the next judgement is not due by time, only because data came.
+    world.change_something_else().await;
+    events.send(chunk("data: judged\n\n")).unwrap();
+    caller.read_until("judged\n\n\r\n").await;
     world.revoke_edge(&world.edge).await;
     let _ = events.send(chunk("data: after\n\n"));
     let rest = ends_cut(&mut caller).await;
