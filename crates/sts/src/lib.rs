@@ -26,6 +26,7 @@ mod directive;
 mod error;
 mod exchange;
 mod form;
+mod fuzz;
 mod gateway_exchange;
 mod keys;
 mod lifetime;
@@ -65,6 +66,7 @@ use measure::Measures;
 use mint_limit::MintLimit;
 use operation::OperationFloor;
 
+pub use fuzz::fuzz_form;
 pub use keys::{
     KeyCreationError, PUBLISH_AFTER_SECONDS, PUBLISH_AHEAD_SECONDS, create_zone_key,
     rotate_zone_key,
