@@ -356,6 +356,14 @@ impl Answer {
             .unwrap_or_else(|| panic!("{member} in {}", self.raw))
     }
 
+    /// The successful row of an admin audit list that has this action.
+    #[track_caller]
+    pub(super) fn row_of(&self, action: &str) -> &Value {
+        let done = |row: &&Value| row["action"] == action && row["status_code"] == 200;
+        let found = self.items().iter().find(done);
+        found.unwrap_or_else(|| panic!("no row of {action} in {}", self.raw))
+    }
+
     /// The items of a list.
     #[track_caller]
     pub(super) fn items(&self) -> &Vec<Value> {
