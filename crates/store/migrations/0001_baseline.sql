@@ -104,6 +104,7 @@ CREATE TABLE resources (
 );
 CREATE UNIQUE INDEX resources_identifier ON resources (zone_id, identifier) WHERE archived_at IS NULL;
 CREATE INDEX resources_page ON resources (zone_id, created_at, id);
+CREATE INDEX resources_live ON resources (zone_id, archived_at, operation_enforcement);
 CREATE INDEX resources_provider ON resources (zone_id, credential_provider_id);
 
 CREATE TABLE policies (
@@ -205,6 +206,7 @@ CREATE INDEX authority_records_page ON authority_records (zone_id, created_at, i
 CREATE INDEX authority_records_status ON authority_records (zone_id, status, created_at, id);
 CREATE INDEX authority_records_parent ON authority_records (zone_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX authority_records_subject ON authority_records (zone_id, subject_id, created_at, id);
+CREATE INDEX authority_records_ended ON authority_records (zone_id, expires_at) WHERE status <> 'active';
 CREATE INDEX authority_records_active ON authority_records (zone_id, expires_at) WHERE status = 'active';
 
 CREATE TABLE sessions (
@@ -295,7 +297,6 @@ CREATE INDEX delegations_target ON delegations (zone_id, target_session_id, crea
 CREATE INDEX delegations_status ON delegations (zone_id, status, created_at, id);
 CREATE INDEX delegations_parent ON delegations (zone_id, parent_edge_id) WHERE parent_edge_id IS NOT NULL;
 CREATE INDEX delegations_due ON delegations (expires_at) WHERE status = 'active';
-CREATE INDEX delegations_live ON delegations (zone_id, expires_at) WHERE status = 'active';
 CREATE INDEX delegations_ended ON delegations (zone_id, updated_at) WHERE status <> 'active';
 
 CREATE TABLE delegation_epochs (
@@ -380,6 +381,7 @@ CREATE TABLE idempotency_receipts (
     PRIMARY KEY (zone_id, operation, scope_id, key_digest)
 );
 CREATE INDEX idempotency_receipts_due ON idempotency_receipts (expires_at);
+CREATE INDEX idempotency_receipts_ended ON idempotency_receipts (zone_id, expires_at);
 CREATE INDEX idempotency_receipts_scope ON idempotency_receipts (zone_id, operation, scope_id, expires_at);
 CREATE TABLE idempotency_counters (
     zone_id   TEXT   NOT NULL,

@@ -223,6 +223,7 @@ impl<A: Access> InZone<A> {
         all.push(self.zone.bind());
         all.extend(values);
         let backend = self.access.db(self.inner.readers()).get_database_backend();
+        tracing::trace!(target: "caracal_store::sql", sql);
         Statement::from_sql_and_values(backend, sql, all)
     }
 }

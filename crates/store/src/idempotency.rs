@@ -194,7 +194,7 @@ impl ZoneUnit {
 pub struct ReceiptStats {
     /// How many are stored.
     pub rows: i64,
-    /// When the oldest was stored.
+    /// When the one that expires first was stored.
     pub oldest: Option<Timestamp>,
 }
 
@@ -205,7 +205,7 @@ impl<A: Access> OnPlatform<A> {
     /// [`StoreError`] when they can't be read.
     pub async fn receipt_stats(&self) -> Result<ReceiptStats, StoreError> {
         let sql = "SELECT (SELECT COALESCE(SUM(receipts), 0) FROM idempotency_counters) AS held,
-                (SELECT MIN(created_at) FROM idempotency_receipts) AS oldest";
+                (SELECT created_at FROM idempotency_receipts ORDER BY expires_at LIMIT 1) AS oldest";
         let rows = self.query(TABLE, sql, vec![]).await?;
         let Some(row) = rows.first().map(|row| Row::new(row, TABLE)) else {
             return Ok(ReceiptStats::default());

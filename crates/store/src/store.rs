@@ -57,8 +57,9 @@ impl Store {
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
         let lock = FileLock::take(path)?;
-        let (writer, readers) = sqlite::connect(path).await?;
+        let writer = sqlite::connect_writer(path).await?;
         migrate::run(&writer, MIGRATIONS, clock.now()).await?;
+        let readers = sqlite::connect_readers(path, &writer).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 readers,

@@ -5,6 +5,8 @@
 //! `synchronous=NORMAL` survives a crash of the process; a loss of power may take the last commits
 //! with it, never the file's consistency.
 
+mod statistics;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -66,17 +68,22 @@ impl FileLock {
     }
 }
 
-/// Opens the writing connection and then the reading ones.
-pub(crate) async fn connect(
-    path: &Path,
-) -> Result<(DatabaseConnection, DatabaseConnection), OpenError> {
+/// Opens the one connection that writes.
+pub(crate) async fn connect_writer(path: &Path) -> Result<DatabaseConnection, OpenError> {
     private(path).map_err(|source| OpenError::File {
         path: path.display().to_string(),
         source,
     })?;
-    let writer = pool(base_options(path), 1).await?;
-    let readers = pool(base_options(path).pragma("query_only", "ON"), READERS).await?;
-    Ok((writer, readers))
+    Ok(pool(base_options(path), 1).await?)
+}
+
+/// Opens the connections that read, once the schema is there.
+pub(crate) async fn connect_readers(
+    path: &Path,
+    writer: &DatabaseConnection,
+) -> Result<DatabaseConnection, OpenError> {
+    statistics::prescribe(writer).await?;
+    Ok(pool(base_options(path).pragma("query_only", "ON"), READERS).await?)
 }
 
 fn base_options(path: &Path) -> SqliteConnectOptions {

@@ -16,6 +16,7 @@ mod isolation;
 mod messages;
 mod opening;
 mod pages;
+mod plans;
 mod policies;
 mod sessions;
 mod units;
