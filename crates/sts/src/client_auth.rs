@@ -72,14 +72,6 @@ pub(crate) struct Client {
     pub(crate) now: Timestamp,
 }
 
-/// What looking the application up found.
-enum Found {
-    /// A live application of a live zone.
-    Live(Client),
-    /// Nobody.
-    Nobody,
-}
-
 impl Sts {
     /// Authenticates the caller of a token request.
     pub(crate) async fn authenticate(
@@ -87,8 +79,7 @@ impl Sts {
         context: &RequestContext,
         form: &TokenForm,
     ) -> Result<Client, Refusal> {
-        let found = self.find_application(form).await?;
-        let Found::Live(client) = found else {
+        let Some(client) = self.find_application(form).await? else {
             self.secrets.dummy_work(&form.client_secret);
             self.refuse_other_zone(context, form).await?;
             return Err(self.failures.count(context.peer, &form.application_id));
@@ -102,35 +93,24 @@ impl Sts {
     }
 
     /// Without a zone only a control key is looked for, and only by a request for a control token.
-    async fn find_application(&self, form: &TokenForm) -> Result<Found, Refusal> {
+    async fn find_application(&self, form: &TokenForm) -> Result<Option<Client>, Refusal> {
         let Ok(id) = ApplicationId::parse(&form.application_id) else {
-            return Ok(Found::Nobody);
+            return Ok(None);
         };
-        let zone = match &form.zone_id {
-            Some(text) => match ZoneId::parse(text) {
-                Ok(zone) => zone,
-                Err(_) => return Ok(Found::Nobody),
-            },
-            None => {
-                if !control_key::is_pure_request(form, &self.options.control_audience) {
-                    return Ok(Found::Nobody);
-                }
-                match self.store.platform().find_application(&id).await? {
-                    Some(application) => application.zone_id,
-                    None => return Ok(Found::Nobody),
-                }
-            }
+        if let Some(named) = &form.zone_id {
+            return match ZoneId::parse(named) {
+                Ok(zone) => self.live_application(&zone, &id).await,
+                Err(_) => Ok(None),
+            };
+        }
+        if !control_key::is_pure_request(form, &self.options.control_audience) {
+            return Ok(None);
+        }
+        let Some(found) = self.store.platform().find_application(&id).await? else {
+            return Ok(None);
         };
-        let found = self.live_application(&zone, &id).await?;
-        Ok(match found {
-            Some(client)
-                if form.zone_id.is_some()
-                    || ControlKey::of(&client.application, client.now).is_some() =>
-            {
-                Found::Live(client)
-            }
-            _ => Found::Nobody,
-        })
+        let client = self.live_application(&found.zone_id, &id).await?;
+        Ok(client.filter(|client| ControlKey::of(&client.application, client.now).is_some()))
     }
 
     /// An application that may act now, through a view taken now.

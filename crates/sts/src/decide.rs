@@ -185,7 +185,8 @@ impl Sts {
                 Ok(policy) => policy,
                 Err(cause) => {
                     self.measures.evaluation_failed();
-                    tracing::error!(zone = %active_zone(client), %cause, "policy cannot be evaluated");
+                    let zone = &client.application.zone_id;
+                    tracing::error!(%zone, %cause, "policy cannot be evaluated");
                     trail.policy_failed(resource.identifier.as_str(), active, &cause);
                     return Err(Refusal::PolicyUnavailable);
                 }
@@ -196,10 +197,6 @@ impl Sts {
         self.measures.evaluated(began.elapsed());
         Ok(Decided { decision, active })
     }
-}
-
-fn active_zone(client: &Client) -> &caracal_core::id::ZoneId {
-    &client.application.zone_id
 }
 
 fn ask(

@@ -1,5 +1,6 @@
 //! The STS from outside: bytes in, bytes out, and what it leaves in the store and the log.
 
+mod chain;
 mod client;
 mod control;
 mod delegated;

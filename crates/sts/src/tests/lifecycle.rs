@@ -369,3 +369,34 @@ async fn a_federation_finds_no_trusted_issuer() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_mandate_too_long_for_any_verifier_is_not_minted() {
+    let world = World::new().await;
+    let long = |n: usize| format!("resource://{}{n}", "a".repeat(110));
+    let mut policy = String::from(
+        "# caracal:data-document\npackage caracal.authz\nimport rego.v1\n\
+         app_ids := {\"k\": \"app-7\"}\ngrants := {",
+    );
+    let names: Vec<String> = (0..60).map(long).collect();
+    for name in &names {
+        world
+            .insert_resource(&rows::resource(name, &["a:read"]))
+            .await;
+        policy += &format!("\"{name}\": {{\"application\": \"k\", \"roles\": {{}}}},\n");
+    }
+    world.activate(&format!("{policy}}}\n")).await;
+    let fields: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| ("resource", name.as_str()))
+        .chain([LIFECYCLE])
+        .collect();
+    let answer = world.token(&fields).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.code().as_str()),
+        (400, "invalid_request")
+    );
+    assert_eq!(world.verdicts().await, ["deny/exchange_denied"]);
+    assert_eq!(world.record_count().await, 0);
+    assert_eq!(world.token(&fields[50..]).await.status.as_u16(), 200);
+}
