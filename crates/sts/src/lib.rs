@@ -111,7 +111,7 @@ pub struct StsDependencies {
 }
 
 /// Feeds `data` to the parser of token requests: for fuzzers, it takes any bytes and must return.
-pub fn fuzz_token_form(data: &[u8]) {
+pub fn fuzz_form(data: &[u8]) {
     let _ = form::TokenForm::parse(&http::HeaderMap::new(), data);
 }
 
