@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    caracal_evidence::fuzz_segment(data);
+    caracal_evidence::log::fuzz_segment(data);
 });

@@ -110,11 +110,6 @@ pub struct StsDependencies {
     pub secrets: SecretVerifier,
 }
 
-/// Feeds `data` to the parser of token requests: for fuzzers, it takes any bytes and must return.
-pub fn fuzz_form(data: &[u8]) {
-    let _ = form::TokenForm::parse(&http::HeaderMap::new(), data);
-}
-
 /// The security token service.
 pub struct Sts {
     options: StsOptions,
