@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod header;
 pub mod id;
 pub mod mode;
 pub mod path;

@@ -17,31 +17,6 @@ const MAX_SECRET_BYTES: usize = 8_192;
 /// Most entries of `allowed_token_hosts`.
 const MAX_HOSTS: usize = 64;
 
-/// Headers that a credential may not be sent in: the Gateway and the connection own them.
-const RESERVED_HEADERS: [&str; 20] = [
-    "baggage",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-real-ip",
-    "x-request-id",
-];
-const RESERVED_HEADER_PREFIXES: [&str; 3] = ["x-caracal-", "x-forwarded-", "proxy-"];
-
 /// A checked configuration, in its two parts.
 #[derive(Debug)]
 pub(crate) struct ProviderConfig {
@@ -301,13 +276,8 @@ fn is_parameter_name(name: &str) -> bool {
 
 /// RFC 9110 §5.1, without the headers that the Gateway and the connection own.
 fn is_credential_header(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    name.bytes().all(is_token)
-        && !RESERVED_HEADERS.contains(&lower.as_str())
-        && !RESERVED_HEADER_PREFIXES
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
+    name.bytes().all(is_token) && !caracal_core::header::is_reserved_for_credentials(name)
 }
 
 fn is_host_name(host: &str) -> bool {

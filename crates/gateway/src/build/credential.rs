@@ -9,32 +9,6 @@ use super::BuildError;
 
 static IDENTITY: HeaderName = HeaderName::from_static("x-caracal-identity");
 
-/// Names that a credential may not take: they mean something to the connection or to Caracal.
-const RESERVED: [&str; 20] = [
-    "baggage",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-real-ip",
-    "x-request-id",
-];
-
-const RESERVED_PREFIXES: [&str; 3] = ["x-caracal-", "x-forwarded-", "proxy-"];
-
 /// A credential, checked and ready to be set.
 pub(super) struct Injection<'a> {
     header: Option<(HeaderName, HeaderValue)>,
@@ -119,11 +93,7 @@ fn identity(grant: &ExchangeGrant) -> Result<Option<HeaderValue>, BuildError> {
 
 fn name(header: &str) -> Result<HeaderName, BuildError> {
     let name = HeaderName::from_bytes(header.as_bytes()).map_err(|_| BuildError::CredentialName)?;
-    let reserved = RESERVED.contains(&name.as_str())
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| name.as_str().starts_with(prefix));
-    if reserved {
+    if caracal_core::header::is_reserved_for_credentials(name.as_str()) {
         Err(BuildError::CredentialName)
     } else {
         Ok(name)
