@@ -18,7 +18,7 @@ from answers import answered
 from orchard import READ, Chain, Orchard
 from streaming import RunningStream
 
-ROUNDS = int(os.environ.get("CARACAL_REVOCATION_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("CARACAL_REVOCATION_ROUNDS", "1000"))
 STREAMS = 20
 STREAM_END_SECONDS = 0.100
 
