@@ -1,5 +1,8 @@
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::task::Poll;
 
 use caracal_core::id::{ApplicationId, KeyId, SessionId, ZoneId};
 use caracal_core::{Clock, ManualClock, SubjectType};
@@ -10,6 +13,7 @@ use crate::entity::{
     Application, Attribution, Author, AuthorityRecord, Lease, Lifecycle, RecordStatus,
     RegistrationMethod, Session, SessionStatus, SigningKeyRow, Zone,
 };
+use crate::error::StoreError;
 use crate::store::Store;
 use crate::testing::{self, START};
 
@@ -164,6 +168,92 @@ fn a_value_is_never_older_than_a_commit_that_returned_before_the_barrier() {
             assert_eq!(world.read(application).await, WRITES / 4);
         }
     });
+}
+
+/// The value, as the database has it.
+async fn stored(store: &Store, zone: &ZoneId, application: u64) -> i64 {
+    let id = application_id(application);
+    let row = store.read(zone).get_application(&id).await.unwrap();
+    row.unwrap().secret_hash.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_told_only_once_the_database_has_it() {
+    const WRITES: i64 = 400;
+    let world = world(AuthorityLimits::default()).await;
+    let (store, zone) = (world.store.clone(), world.zone.clone());
+    let feed = store.changes();
+    // Every write is one change, so the position counts the writes that have been told.
+    let reader = tokio::spawn(async move {
+        let mut told = 0;
+        while told < WRITES {
+            told = i64::try_from(feed.current(&zone).await.unwrap()).unwrap();
+            let value = stored(&store, &zone, 1).await;
+            assert!(value >= told, "{told} is told and {value} is stored");
+        }
+    });
+    for value in 1..=WRITES {
+        world.write(1, value).await;
+    }
+    reader.await.unwrap();
+}
+
+/// Polls `future` whenever it asks for it, `polls` times at most, and drops it.
+async fn abandon_after(polls: usize, future: impl Future) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_that_its_caller_abandons_is_told_all_the_same() {
+    let world = world(AuthorityLimits::default()).await;
+    for polls in 1..12_u8 {
+        let value = i64::from(polls);
+        assert_eq!(world.read(1).await, value - 1);
+        let mut unit = world.store.begin(&world.zone).await.unwrap();
+        let hash = value.to_string();
+        unit.set_application_secret(&application_id(1), Some(&hash), None, &Author::default())
+            .await
+            .unwrap();
+        abandon_after(polls.into(), unit.commit()).await;
+        // The next unit begins when the abandoned one has ended.
+        drop(world.store.begin(&world.zone).await.unwrap());
+        assert_eq!(stored(&world.store, &world.zone, 1).await, value);
+        assert_eq!(world.read(1).await, value, "after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_nothing_cached() {
+    let world = world(AuthorityLimits::default()).await;
+    let cached = async || {
+        let view = world.authority.fresh(&world.zone).await.unwrap();
+        view.application(&application_id(1)).await.unwrap().unwrap()
+    };
+    let before = cached().await;
+    let mut unit = world.store.begin(&world.zone).await.unwrap();
+    // What its applications refer to is gone when the commit looks.
+    for sql in [
+        "PRAGMA defer_foreign_keys = ON -- $1",
+        "DELETE FROM zones WHERE id = $1",
+    ] {
+        unit.execute("zones", sql, Vec::new()).await.unwrap();
+    }
+    let refused = unit.commit().await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
+    let after = cached().await;
+    assert!(!Arc::ptr_eq(&before, &after), "it is read again");
 }
 
 #[tokio::test]
