@@ -1,9 +1,16 @@
 //! What happens when something that the STS stands on fails, or the process starts anew.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
+use caracal_core::Secret;
+use caracal_crypto::client_secret::hash_chosen;
+use caracal_crypto::secret_verifier::VerifierBusy;
 use caracal_http::Readiness;
 use caracal_roles::Exchange;
+use caracal_store::entity::Author;
 
-use crate::testing::{Answer, POLICY, World};
+use crate::testing::{APP, Answer, POLICY, World};
 
 fn assert_unavailable(answer: &Answer, code: &str) {
     assert_eq!(
@@ -49,6 +56,39 @@ async fn without_the_store_nothing_is_a_verdict() {
         .body(axum::body::Body::empty())
         .unwrap();
     assert_unavailable(&world.send(request).await, "sts_unavailable");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_verified_now_is_trouble_and_no_verdict() {
+    let world = World::new().await;
+    let chosen = hash_chosen(&Secret::new(world.secret.clone()), &*world.random).unwrap();
+    let mut unit = world.unit().await;
+    unit.set_application_secret(
+        &APP.parse().unwrap(),
+        Some(&chosen),
+        None,
+        &Author::default(),
+    )
+    .await
+    .unwrap();
+    unit.commit().await.unwrap();
+    // Guesses wait for their derivation until no further caller may.
+    let mut crowd = Vec::new();
+    loop {
+        let guess = Secret::new(format!("guess {}", crowd.len()));
+        let (secrets, chosen) = (world.secrets.clone(), chosen.clone());
+        let mut waiting = Box::pin(async move { secrets.verify(&chosen, &guess).await });
+        if poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await
+            == Poll::Ready(Err(VerifierBusy))
+        {
+            break;
+        }
+        crowd.push(waiting);
+    }
+    assert_unavailable(&world.lifecycle().await, "sts_unavailable");
+    assert!(world.events().await.is_empty());
+    drop(crowd);
+    assert_eq!(world.lifecycle().await.status.as_u16(), 200);
 }
 
 #[tokio::test]
