@@ -96,6 +96,7 @@ fn base_options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(256)
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "MEMORY")
+        .pragma("journal_size_limit", "67108864")
         .disable_statement_logging()
 }
 

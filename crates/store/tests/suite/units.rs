@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use caracal_core::id::ZoneId;
 use caracal_store::{Page, RowStatus, StoreError};
+use sea_orm::{ConnectionTrait, Database};
 
 use crate::world::{application, on_every_backend, zone};
 
@@ -101,5 +102,85 @@ fn a_writer_that_does_not_become_free_in_time_is_unavailable() {
             matches!(waited, Err(StoreError::Unavailable(_))),
             "{waited:?}"
         );
+    });
+}
+
+#[test]
+fn one_writer_too_many_is_turned_away_at_once() {
+    on_every_backend(|world| async move {
+        let zone_id = world.zone().await;
+        let holder = world.unit(&zone_id).await;
+        let mut waiting = Vec::new();
+        for _ in 0..1024 {
+            let mut begin = Box::pin(world.store.begin(&zone_id));
+            let begun = tokio::time::timeout(Duration::ZERO, &mut begin).await;
+            assert!(begun.is_err(), "it waits");
+            waiting.push(begin);
+        }
+        let refused = tokio::time::timeout(Duration::ZERO, world.store.begin(&zone_id)).await;
+        assert!(
+            matches!(refused, Ok(Err(StoreError::Unavailable(_)))),
+            "{refused:?}"
+        );
+        drop(holder);
+        drop(waiting);
+        assert!(world.store.begin(&zone_id).await.is_ok());
+    });
+}
+
+#[test]
+fn a_closed_store_is_unavailable() {
+    on_every_backend(|world| async move {
+        let zone_id = world.zone().await;
+        assert!(world.store.ping().await.is_ok());
+        world.store.close().await;
+        let refused = [
+            world.store.ping().await.err(),
+            world.store.read(&zone_id).get_zone().await.err(),
+            world.store.begin(&zone_id).await.err(),
+        ];
+        for error in refused {
+            assert!(
+                matches!(error, Some(StoreError::Unavailable(_))),
+                "{error:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_row_that_the_program_cannot_have_written_is_corrupt() {
+    on_every_backend(|world| async move {
+        let tree = world.tree().await;
+        let reader = world.store.read(&tree.zone_id);
+        let db = Database::connect(format!("sqlite://{}", world.path.display()))
+            .await
+            .unwrap();
+        for damage in [
+            "metadata = '{'",
+            "status = 'asleep'",
+            "lifecycle = 'service'",
+            "labels = '{}'",
+        ] {
+            db.execute_unprepared(&format!("UPDATE sessions SET {damage}"))
+                .await
+                .unwrap();
+            let read = reader.get_session(&tree.root.id).await;
+            assert!(
+                matches!(
+                    read,
+                    Err(StoreError::Corrupt {
+                        table: "sessions",
+                        ..
+                    })
+                ),
+                "{damage}"
+            );
+            let undo = "UPDATE sessions SET metadata = '{}', status = 'active',
+                lifecycle = 'task', labels = '[]'";
+            db.execute_unprepared(undo).await.unwrap();
+            assert!(reader.get_session(&tree.root.id).await.is_ok(), "{damage}");
+        }
+        db.close().await.unwrap();
     });
 }
