@@ -1,5 +1,8 @@
 //! The order of the checks, seen from outside: status, code, counter, and what was not touched.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use caracal_core::{Clock, Timestamp};
 use caracal_crypto::MandateUse;
 
@@ -144,13 +147,7 @@ async fn steps_2_to_10_answer_in_order_and_touch_nothing() {
         assert_eq!(world.counter("requests_denied").await, denied + 1);
     }
     assert_eq!(world.sts.exchanged(), 0);
-    assert_eq!(
-        world
-            .sts
-            .key_lookups
-            .load(std::sync::atomic::Ordering::SeqCst),
-        0
-    );
+    assert_eq!(world.sts.key_lookups.load(Ordering::SeqCst), 0);
     assert!(world.upstream.seen.lock().is_empty());
     // Nothing was burned.
     assert_eq!(world.get_with(&mandate).await.status, 200);
@@ -236,6 +233,20 @@ async fn step_11_without_keys_there_is_no_verdict() {
     );
     assert!(reply.header("retry-after").is_some());
     *world.sts.keys_available.lock() = true;
+    assert_eq!(world.get_with(&mandate).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn step_11_keys_that_do_not_come_in_time_are_no_verdict() {
+    let world = World::with(|options| options.sts_timeout = Duration::from_millis(100)).await;
+    world.sts.hangs.store(true, Ordering::SeqCst);
+    let mandate = world.mandate();
+    let reply = world.get_with(&mandate).await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (503, "sts_unavailable")
+    );
+    world.sts.hangs.store(false, Ordering::SeqCst);
     assert_eq!(world.get_with(&mandate).await.status, 200);
 }
 

@@ -125,6 +125,15 @@ async fn a_change_that_concerns_somebody_else_leaves_the_stream_running() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_nobody_confirms_in_time_is_cut() {
+    let world = World::with(|options| options.rejudge_timeout = Duration::from_millis(50)).await;
+    let (mut caller, _events) = streaming(&world).await;
+    world.sts.hangs.store(true, Ordering::SeqCst);
+    world.change_something_else().await;
+    ends_cut(&mut caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_of_known_length_ends_short() {
     let world = World::new().await;
     let bytes = world

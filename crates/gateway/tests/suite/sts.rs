@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +51,8 @@ pub(crate) struct FakeSts {
     pub(crate) seen: Mutex<Vec<(String, String)>>,
     pub(crate) keys: Mutex<HashMap<ZoneId, Arc<KeySet>>>,
     pub(crate) keys_available: Mutex<bool>,
+    /// Neither keys nor judgements of running calls come.
+    pub(crate) hangs: AtomicBool,
     pub(crate) key_lookups: AtomicUsize,
 }
 
@@ -69,6 +71,7 @@ impl FakeSts {
             seen: Mutex::default(),
             keys: Mutex::default(),
             keys_available: Mutex::new(true),
+            hangs: AtomicBool::new(false),
             key_lookups: AtomicUsize::new(0),
         })
     }
@@ -79,6 +82,12 @@ impl FakeSts {
 
     pub(crate) fn inject(&self, make: impl Fn() -> Credential + Send + Sync + 'static) {
         *self.credential.lock() = Box::new(make);
+    }
+
+    async fn hang(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn grant(&self) -> ExchangeGrant {
@@ -118,6 +127,7 @@ impl Exchange for FakeSts {
 
     async fn still_granted(&self, _: &ExchangeRequest) -> Result<(), ExchangeRefusal> {
         self.rejudged.fetch_add(1, Ordering::SeqCst);
+        self.hang().await;
         if *self.still_granted.lock() {
             Ok(())
         } else {
@@ -130,6 +140,7 @@ impl Exchange for FakeSts {
 impl KeySource for FakeSts {
     async fn verifying_keys(&self, zone: &ZoneId) -> Result<Option<Arc<KeySet>>, KeysUnavailable> {
         self.key_lookups.fetch_add(1, Ordering::SeqCst);
+        self.hang().await;
         if !*self.keys_available.lock() {
             return Err(KeysUnavailable("by test".to_owned()));
         }
