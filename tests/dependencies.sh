@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The rules of deny.toml that need no tool: no second TLS or signing provider in the tree, and
-# crates depend downwards only.
+# crates depend downwards only. Every crate of ours also keeps the workspace's lints, which forbid
+# unsafe code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,4 +28,15 @@ if grep -q '^caracal-' crates/core/Cargo.toml; then
   echo "core depends on another crate" >&2
   exit 1
 fi
+# `forbid` can't be lifted further down, but a crate that takes no lints never hears of it.
+if ! grep -qx 'unsafe_code = "forbid"' Cargo.toml; then
+  echo "the workspace does not forbid unsafe code" >&2
+  exit 1
+fi
+for manifest in crates/*/Cargo.toml; do
+  if ! grep -A1 -x '\[lints\]' "$manifest" | grep -qx 'workspace = true'; then
+    echo "$manifest does not take the workspace's lints" >&2
+    exit 1
+  fi
+done
 echo "dependency rules hold"

@@ -26,7 +26,8 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     #[allow(
         clippy::expect_used,
-        reason = "without randomness nothing safe can be answered"
+        clippy::disallowed_methods,
+        reason = "the one source; without randomness nothing safe can be answered"
     )]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system gives randomness");
