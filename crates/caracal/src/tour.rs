@@ -222,7 +222,7 @@ impl World {
     /// A lifecycle mandate: lets the application open Sessions, nothing else.
     pub async fn lifecycle_token(&self) -> Result<Secret<String>, TourError> {
         let answer = self.token(&[("scope", "agent:lifecycle")]).await?;
-        let answer = expect("lifecycle mandate", answer)?;
+        let answer = expect("lifecycle mandate", &answer)?;
         text(&answer, "lifecycle mandate", "access_token").map(Secret::new)
     }
 
@@ -243,7 +243,7 @@ impl World {
         let answer = self
             .coordinate(Method::POST, "agents", lifecycle, Some(&body))
             .await?;
-        let answer = expect("open session", answer)?;
+        let answer = expect("open session", &answer)?;
         Ok(Session {
             id: text(&answer, "open session", "agent_session_id")?,
         })
@@ -266,7 +266,7 @@ impl World {
             .coordinate(Method::POST, "delegations", lifecycle, Some(&body))
             .await?;
         text(
-            &expect("delegate", answer)?,
+            &expect("delegate", &answer)?,
             "delegate",
             "delegation_edge_id",
         )
@@ -278,7 +278,7 @@ impl World {
         let answer = self
             .coordinate(Method::PATCH, &path, lifecycle, None)
             .await?;
-        expect("revoke", answer).map(|_| ())
+        expect("revoke", &answer).map(|_| ())
     }
 
     /// Asks for a one-shot mandate over the delegation; the answer as it is.
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// The mandate of a granted mint.
-    pub fn mandate(answer: Answer) -> Result<Secret<String>, TourError> {
+    pub fn mandate(answer: &Answer) -> Result<Secret<String>, TourError> {
         text(&expect("mint", answer)?, "mint", "access_token").map(Secret::new)
     }
 
@@ -386,7 +386,7 @@ impl World {
             Bytes::from(body.to_string())
         };
         let answer = self.client.send(method, &url, &headers, body).await?;
-        expect("admin call", answer)
+        expect("admin call", &answer)
     }
 
     /// Removes the zone and ends what lives in it.
@@ -398,7 +398,7 @@ impl World {
     }
 }
 
-fn expect(step: &'static str, answer: Answer) -> Result<Value, TourError> {
+fn expect(step: &'static str, answer: &Answer) -> Result<Value, TourError> {
     if answer.status.is_success() {
         return Ok(answer.json());
     }

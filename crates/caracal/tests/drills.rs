@@ -3,6 +3,12 @@
 //!
 //! `CARACAL_DRILL_ROUNDS` sets the number of kills (default 200).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail the test"
+)]
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -127,8 +133,8 @@ async fn open_lanes(world: &World) -> Vec<(Session, String)> {
 
 fn spawn_load(world: &Arc<World>, lanes: &[(Session, String)]) -> JoinSet<Received> {
     let mut load = JoinSet::new();
-    for (target, edge) in lanes.iter().cloned() {
-        let world = world.clone();
+    for lane in lanes {
+        let (world, (target, edge)) = (world.clone(), lane.clone());
         load.spawn(async move {
             let mut received = Received::default();
             while governed_call(&world, &target, &edge, &mut received)
@@ -149,7 +155,7 @@ async fn governed_call(
     received: &mut Received,
 ) -> Option<()> {
     let minted = world.mint(target, edge, READ).await.ok()?;
-    let mandate = World::mandate(minted).ok()?;
+    let mandate = World::mandate(&minted).ok()?;
     received.mandates.insert(jti(mandate.expose()));
     let answer = world.call(&mandate, Method::GET, "/v1/items").await.ok()?;
     assert_eq!(

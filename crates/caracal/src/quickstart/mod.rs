@@ -143,7 +143,7 @@ async fn walk(world: &World, source: &EvidenceSource) -> Result<Tour, TourError>
     let child = world.open_session(&lifecycle, Some(&parent), LIFE).await?;
     let edge = world.delegate(&lifecycle, &parent, &child, LIFE).await?;
 
-    let mandate = World::mandate(world.mint(&child, &edge, READ).await?)?;
+    let mandate = World::mandate(&world.mint(&child, &edge, READ).await?)?;
     let granted = world.call(&mandate, Method::GET, "/v1/items").await?;
     let key = world.upstream_key.expose().as_str();
     let seen = granted.json();
@@ -195,7 +195,7 @@ async fn refuse(
         &[403],
         &beyond,
     ));
-    let fresh = World::mandate(world.mint(child, edge, READ).await?)?;
+    let fresh = World::mandate(&world.mint(child, edge, READ).await?)?;
     let write = world.call(&fresh, Method::POST, "/v1/items").await?;
     denials.push(Attempt::of(
         "POST /v1/items with an items:read mandate",
@@ -209,7 +209,7 @@ async fn refuse(
         &again,
     ));
 
-    let unspent = World::mandate(world.mint(child, edge, READ).await?)?;
+    let unspent = World::mandate(&world.mint(child, edge, READ).await?)?;
     world.revoke(lifecycle, edge).await?;
     let call = world.call(&unspent, Method::GET, "/v1/items").await?;
     denials.push(Attempt::of(
