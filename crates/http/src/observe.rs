@@ -17,7 +17,7 @@ use axum::extract::MatchedPath;
 use axum::response::IntoResponse;
 use caracal_core::{Clock, Random, RequestId};
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tower::{Layer, Service};
 
 use crate::context::{RequestContext, TraceContext};
@@ -140,12 +140,29 @@ where
             };
             let (response, reason) = finish(response, &context);
             record(role, &route, response.status().as_u16(), reason, began);
-            tracing::debug!(
-                role, %method, route = %route, status = response.status().as_u16(), reason,
-                request_id = %context.request_id, trace_id = context.trace.trace_id(), "answered"
-            );
+            log(role, &method, &route, response.status(), reason, &context);
             Ok(response)
         })
+    }
+}
+
+/// Failures and refusals are worth a line by default; what was answered well only when debugging.
+fn log(
+    role: &'static str,
+    method: &Method,
+    route: &str,
+    status: StatusCode,
+    reason: &'static str,
+    context: &RequestContext,
+) {
+    let (request_id, trace_id) = (&context.request_id, context.trace.trace_id());
+    let status = status.as_u16();
+    match status {
+        0..=399 => tracing::debug!(role, %method, route, status, %request_id, trace_id, "answered"),
+        400..=499 => {
+            tracing::info!(role, %method, route, status, reason, %request_id, trace_id, "refused");
+        }
+        _ => tracing::warn!(role, %method, route, status, reason, %request_id, trace_id, "failed"),
     }
 }
 
