@@ -12,6 +12,7 @@ mod catalogue;
 mod changes;
 mod delegations;
 mod evidence;
+mod freshness;
 mod isolation;
 mod messages;
 mod opening;
