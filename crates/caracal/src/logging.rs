@@ -169,7 +169,27 @@ pub(crate) fn scrub_lines(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::scrub;
+    use super::*;
+
+    #[test]
+    fn a_line_hides_the_secrets_in_its_message_and_its_fields() {
+        let (lines, written) = sync_channel(4);
+        let layer = JsonLines {
+            level: Level::INFO,
+            service: "test",
+            environment: "dev".to_owned(),
+            lines,
+        };
+        let refused = std::io::Error::other("refused: Bearer abc.def");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(error = %refused, debug = ?refused, text = "cs_0123456789", "eyJhbGciOi.J9");
+        });
+        let line = String::from_utf8(written.recv().unwrap()).unwrap();
+        for secret in ["abc.def", "cs_0123456789", "eyJhbGciOi"] {
+            assert!(!line.contains(secret), "{line}");
+        }
+        assert!(line.contains("refused: Bearer ***"), "{line}");
+    }
 
     #[test]
     fn secrets_inside_foreign_texts_are_hidden() {
