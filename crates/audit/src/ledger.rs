@@ -160,6 +160,21 @@ pub struct Record {
     pub data: Option<String>,
 }
 
+/// A row of a zone's chain as it is stored, whether or not it can be true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainRow {
+    /// Its number in the zone.
+    pub seq: u64,
+    /// Its leaf; `None` when what is stored is none.
+    pub leaf: Option<Hash>,
+    /// Its link; `None` when what is stored is none.
+    pub chain: Option<Hash>,
+    /// When it was stored.
+    pub ingested_at: Timestamp,
+    /// The producer's JSON text; `None` when retention removed it.
+    pub data: Option<String>,
+}
+
 /// Which events to read: of one zone, in order of `seq`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
@@ -222,6 +237,17 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// Reads events of a zone, in order of `seq`.
     async fn search(&self, zone: &ZoneId, search: &Search) -> Result<Vec<Record>, LedgerError>;
+
+    /// The first zone behind `after` that has a head, an event or a checkpoint.
+    async fn next_zone(&self, after: Option<&ZoneId>) -> Result<Option<ZoneId>, LedgerError>;
+
+    /// Rows of a zone's chain behind `after`, in order of `seq`, at most `limit`.
+    async fn chain_rows(
+        &self,
+        zone: &ZoneId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainRow>, LedgerError>;
 
     /// Chains whose head has no checkpoint, at most `limit`.
     async fn unsigned_heads(&self, limit: usize) -> Result<Vec<ChainHead>, LedgerError>;

@@ -3,7 +3,8 @@
 //! 1. `ingest` reads the producer's log, checks each event (`admit`), gives it its place in its
 //!    zone's chain (`place`) and stores it; only then the log may forget it.
 //! 2. `checkpoint` signs the heads of the chains that grew.
-//! 3. `search` and `export` serve it; `routes` is the HTTP surface, `ready` says whether the role
+//! 3. `tamper` reads it again, to find what was changed behind the role's back.
+//! 4. `search` and `export` serve it; `routes` is the HTTP surface, `ready` says whether the role
 //!    works.
 //!
 //! What the role needs from the store is the trait [`Ledger`].
@@ -16,6 +17,7 @@ mod metrics;
 mod ready;
 mod routes;
 mod search;
+mod tamper;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +50,8 @@ pub struct AuditOptions {
     pub linger: Duration,
     /// How often the heads of grown chains are signed.
     pub checkpoint_interval: Duration,
+    /// `AUDIT_TAMPER_ROLLING_HOURS`: how far back the hourly tamper sweep looks.
+    pub tamper_lookback: Duration,
     /// `AUDIT_READY_LAG_MAX`: not ready when more events than this wait.
     pub ready_lag_max: Option<u64>,
     /// `AUDIT_READY_PEL_OLDEST_SECS_MAX`: not ready when an event waits longer than this.
@@ -61,6 +65,7 @@ impl Default for AuditOptions {
             batch_bytes: 4 << 20,
             linger: Duration::from_millis(50),
             checkpoint_interval: Duration::from_secs(5),
+            tamper_lookback: Duration::from_secs(4 * 60 * 60),
             ready_lag_max: None,
             ready_oldest_max: None,
         }
@@ -116,7 +121,7 @@ impl Audit {
         }))
     }
 
-    /// Ingests and signs until the log is closed and everything in it is stored.
+    /// Ingests, signs and looks for tampering until the log is closed and everything in it is stored.
     ///
     /// While the ledger does not answer this waits for it, so whoever shuts down bounds the wait.
     pub async fn run(&self) {
@@ -126,7 +131,14 @@ impl Audit {
             // The signer ends only when it is told to.
             let _ = stop.send(());
         };
-        tokio::join!(ingesting, checkpoint::run(&self.0, stopped));
+        let storing = async {
+            tokio::join!(ingesting, checkpoint::run(&self.0, stopped));
+        };
+        tokio::select! {
+            () = storing => {}
+            // A sweep only reads, so it may end anywhere.
+            never = tamper::run(&self.0) => match never {},
+        }
     }
 
     /// Waits until every event that was appended before this call is stored.

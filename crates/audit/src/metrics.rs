@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use caracal_core::Timestamp;
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
 
 use crate::AuditParts;
 use crate::ledger::{AlertKind, Batch};
+use crate::tamper::Fault;
 
 /// Counters since the role was made.
 #[derive(Debug, Default)]
@@ -17,6 +19,11 @@ pub(crate) struct Counters {
     tamper_replay: AtomicU64,
     retries: AtomicU64,
     lost: AtomicU64,
+    tamper_checked: AtomicU64,
+    tamper_mismatches: AtomicU64,
+    tamper_breaks: AtomicU64,
+    tamper_last_sweep: AtomicU64,
+    tamper_last_full: AtomicU64,
 }
 
 impl Counters {
@@ -50,6 +57,33 @@ impl Counters {
         self.publish();
     }
 
+    /// The tamper sweep has read events.
+    pub(crate) fn checked(&self, events: usize) {
+        self.tamper_checked
+            .fetch_add(count(events), Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// The tamper sweep has found something.
+    pub(crate) fn found(&self, fault: Fault) {
+        let counter = match fault {
+            Fault::Mismatch => &self.tamper_mismatches,
+            Fault::Break => &self.tamper_breaks,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// A tamper sweep went through all zones.
+    pub(crate) fn swept(&self, at: Timestamp, in_full: bool) {
+        let at = u64::try_from(at.seconds()).unwrap_or(0);
+        self.tamper_last_sweep.store(at, Ordering::Relaxed);
+        if in_full {
+            self.tamper_last_full.store(at, Ordering::Relaxed);
+        }
+        self.publish();
+    }
+
     /// Looks at the log.
     pub(crate) fn observe(&self, parts: &AuditParts) {
         let log = parts.journal.gauges(parts.clock.now());
@@ -69,7 +103,7 @@ impl Counters {
             "dlq_size": 0,
             "dlq_oldest_age_secs": 0,
         });
-        for (name, _, value) in self.all() {
+        for (name, _, value) in self.all().into_iter().chain(self.sweeps()) {
             document[name] = value.into();
         }
         document
@@ -79,9 +113,29 @@ impl Counters {
         for (_, name, value) in self.all() {
             counter!(name).absolute(value);
         }
+        for (_, name, value) in self.sweeps() {
+            gauge!(name).set(to_float(value));
+        }
     }
 
-    fn all(&self) -> [(&'static str, &'static str, u64); 7] {
+    /// When tamper sweeps ended, seconds since the epoch; 0 for none yet.
+    fn sweeps(&self) -> [(&'static str, &'static str, u64); 2] {
+        let read = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        [
+            (
+                "tamper_last_sweep_unix",
+                "caracal_audit_tamper_last_sweep_unix",
+                read(&self.tamper_last_sweep),
+            ),
+            (
+                "tamper_last_full_unix",
+                "caracal_audit_tamper_last_full_unix",
+                read(&self.tamper_last_full),
+            ),
+        ]
+    }
+
+    fn all(&self) -> [(&'static str, &'static str, u64); 10] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             (
@@ -113,6 +167,21 @@ impl Counters {
                 "evidence_lost_total",
                 "caracal_audit_evidence_lost_total",
                 read(&self.lost),
+            ),
+            (
+                "tamper_checked_total",
+                "caracal_audit_tamper_checked_total",
+                read(&self.tamper_checked),
+            ),
+            (
+                "tamper_mismatch_total",
+                "caracal_audit_tamper_mismatch_total",
+                read(&self.tamper_mismatches),
+            ),
+            (
+                "tamper_chain_breaks",
+                "caracal_audit_tamper_chain_breaks_total",
+                read(&self.tamper_breaks),
             ),
             ("dlq_total", "caracal_audit_dlq_total", 0),
         ]

@@ -3,6 +3,7 @@
 mod http_surface;
 mod in_the_store;
 mod ingestion;
+mod tampering;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -391,6 +391,26 @@ impl<A: Access> OnPlatform<A> {
         row.map(|row| unsigned(&row, "watermark")).transpose()
     }
 
+    /// The first zone behind `after` that has a head, an event or a checkpoint: three reads of an
+    /// index, however many rows there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be read.
+    pub async fn next_audit_zone(
+        &self,
+        after: Option<&ZoneId>,
+    ) -> Result<Option<ZoneId>, StoreError> {
+        let sql = "SELECT MIN(zone_id) AS zone_id FROM (
+                SELECT MIN(zone_id) AS zone_id FROM audit_heads WHERE zone_id > $1
+                UNION ALL SELECT MIN(zone_id) FROM audit_events WHERE zone_id > $1
+                UNION ALL SELECT MIN(zone_id) FROM audit_checkpoints WHERE zone_id > $1
+             ) AS next";
+        let after = after.map_or("", ZoneId::as_str);
+        let rows = self.query(TABLE, sql, params![after]).await?;
+        let row = rows.first().map(|row| Row::new(row, TABLE));
+        row.map_or(Ok(None), |row| row.opt("zone_id"))
+    }
+
     /// Chains whose head has no checkpoint, the longest waiting first, at most `limit`.
     ///
     /// # Errors

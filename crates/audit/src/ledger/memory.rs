@@ -9,7 +9,9 @@ use caracal_evidence::log::ProducerId;
 use caracal_evidence::{ChainHead, Hash, Position};
 use parking_lot::Mutex;
 
-use super::{Alert, Batch, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint};
+use super::{
+    Alert, Batch, ChainRow, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLedger {
@@ -138,6 +140,32 @@ impl Ledger for MemoryLedger {
             before = entry.link.chain;
         }
         Ok(records)
+    }
+
+    async fn next_zone(&self, after: Option<&ZoneId>) -> Result<Option<ZoneId>, LedgerError> {
+        let state = self.state.lock();
+        let behind = state
+            .heads
+            .keys()
+            .filter(|zone| after.is_none_or(|after| zone.as_str() > after.as_str()));
+        Ok(behind.min_by_key(|zone| zone.as_str().to_owned()).cloned())
+    }
+
+    async fn chain_rows(
+        &self,
+        zone: &ZoneId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainRow>, LedgerError> {
+        let records = self.search(zone, &Search::all_after(after, limit)).await?;
+        let rows = records.into_iter().map(|record| ChainRow {
+            seq: record.seq,
+            leaf: Some(record.leaf),
+            chain: Some(record.chain),
+            ingested_at: record.ingested_at,
+            data: record.data,
+        });
+        Ok(rows.collect())
     }
 
     async fn unsigned_heads(&self, limit: usize) -> Result<Vec<ChainHead>, LedgerError> {

@@ -9,7 +9,9 @@ use caracal_store::{
     StoreError,
 };
 
-use super::{Alert, Batch, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint};
+use super::{
+    Alert, Batch, ChainRow, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint,
+};
 
 /// The ledger in the store.
 #[derive(Debug, Clone)]
@@ -101,6 +103,32 @@ impl Ledger for StoreLedger {
         };
         let rows = self.0.read(zone).walk_audit_events(&walk).await?;
         rows.into_iter().map(record).collect()
+    }
+
+    async fn next_zone(&self, after: Option<&ZoneId>) -> Result<Option<ZoneId>, LedgerError> {
+        Ok(self.0.platform().next_audit_zone(after).await?)
+    }
+
+    async fn chain_rows(
+        &self,
+        zone: &ZoneId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ChainRow>, LedgerError> {
+        let walk = AuditWalk {
+            after,
+            limit,
+            ..AuditWalk::default()
+        };
+        let rows = self.0.read(zone).walk_audit_events(&walk).await?;
+        let rows = rows.into_iter().map(|row| ChainRow {
+            seq: row.seq,
+            leaf: Hash::from_slice(&row.leaf_hash),
+            chain: Hash::from_slice(&row.chain_hash),
+            ingested_at: row.ingested_at,
+            data: row.data,
+        });
+        Ok(rows.collect())
     }
 
     async fn unsigned_heads(&self, limit: usize) -> Result<Vec<ChainHead>, LedgerError> {

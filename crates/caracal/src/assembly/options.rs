@@ -90,7 +90,9 @@ pub(super) fn audit(settings: &Settings) -> AuditOptions {
             .text(name)
             .map(|_| u64::try_from(settings.integer(name)).unwrap_or(0))
     };
+    let hours = u64::try_from(settings.integer("AUDIT_TAMPER_ROLLING_HOURS")).unwrap_or(0);
     AuditOptions {
+        tamper_lookback: Duration::from_secs(hours.saturating_mul(60 * 60)),
         ready_lag_max: threshold("AUDIT_READY_LAG_MAX"),
         ready_oldest_max: threshold("AUDIT_READY_PEL_OLDEST_SECS_MAX").map(Duration::from_secs),
         ..AuditOptions::default()
