@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use axum::response::Response;
 use caracal_core::RequestId;
-use caracal_core::id::{DelegationId, SessionId, ZoneId, is_id};
+use caracal_core::id::{DelegationId, OutboxId, SessionId, ZoneId, is_id};
 use caracal_store::{AdminAudit, Store, StoreError, ZoneUnit};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub(crate) enum Entity {
     Session(SessionId),
     /// A delegation.
     Delegation(DelegationId),
+    /// A message of the outbox.
+    Message(OutboxId),
 }
 
 impl Entity {
@@ -41,6 +43,7 @@ impl Entity {
         match self {
             Self::Session(id) => ("agents".to_owned(), id.to_string()),
             Self::Delegation(id) => ("delegations".to_owned(), id.to_string()),
+            Self::Message(id) => ("outbox".to_owned(), id.to_string()),
         }
     }
 }
@@ -128,6 +131,8 @@ fn entity(path: &str, params: &[(String, String)]) -> Option<(String, String)> {
     };
     let kind = if path.contains("/delegations/") {
         "delegations"
+    } else if path.contains("/outbox/") {
+        "outbox"
     } else {
         "agents"
     };

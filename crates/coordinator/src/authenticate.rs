@@ -57,7 +57,7 @@ pub(crate) enum AuthenticationError {
 }
 
 /// What the operator token may do, on matched routes.
-const OPERATOR_ROUTES: [(Method, &str); 14] = [
+const OPERATOR_ROUTES: [(Method, &str); 15] = [
     (Method::GET, "/zones/{zone_id}/agents"),
     (Method::GET, "/zones/{zone_id}/agents/{id}"),
     (Method::GET, "/zones/{zone_id}/agents/{id}/children"),
@@ -84,6 +84,7 @@ const OPERATOR_ROUTES: [(Method, &str); 14] = [
     (Method::GET, "/zones/{zone_id}/delegations/{id}/traverse"),
     (Method::GET, "/zones/{zone_id}/delegations/{id}/impact"),
     (Method::PATCH, "/zones/{zone_id}/delegations/{id}/revoke"),
+    (Method::POST, "/zones/{zone_id}/outbox/{id}/requeue"),
 ];
 
 /// Authenticates, runs the rest, and keeps a refusal of an identified caller for the audit trail.

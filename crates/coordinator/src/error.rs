@@ -17,6 +17,7 @@ use crate::delegation::{
 use crate::idempotency::{IdempotencyError, KeyError};
 use crate::limits::CAPACITY_RETRY;
 use crate::ops::MetricsDenied;
+use crate::outbox::RequeueError;
 use crate::query::QueryError;
 use crate::session::{
     EndError, InheritError, LeaseError, SessionAccessError, StartError, SubjectError, ToggleError,
@@ -325,6 +326,18 @@ impl From<RevokeError> for Failure {
             RevokeError::Store(error) => return store(&error),
             RevokeError::NotFound => (Status::NOT_FOUND, "delegation_not_found"),
             RevokeError::NotIssuer => (Status::FORBIDDEN, "issuer_ownership_required"),
+        };
+        refuse(status, code, &error)
+    }
+}
+
+impl From<RequeueError> for Failure {
+    fn from(error: RequeueError) -> Self {
+        let (status, code) = match error {
+            RequeueError::Request(error) => return error.into(),
+            RequeueError::Store(error) => return store(&error),
+            RequeueError::AdminRequired => (Status::FORBIDDEN, "coordinator_admin_required"),
+            RequeueError::NotFound => (Status::NOT_FOUND, "dead_outbox_not_found"),
         };
         refuse(status, code, &error)
     }

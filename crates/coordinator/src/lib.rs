@@ -32,6 +32,7 @@ mod limits;
 mod liveness;
 mod ops;
 mod options;
+mod outbox;
 mod page;
 mod query;
 mod routes;

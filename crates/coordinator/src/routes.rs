@@ -9,13 +9,14 @@ use http::StatusCode;
 
 use crate::Coordinator;
 use crate::authenticate::authenticate;
-use crate::{delegation, limits, session, verify};
+use crate::{delegation, limits, outbox, session, verify};
 
 /// Every route but the operational ones.
 pub(crate) fn router(coordinator: &Arc<Coordinator>) -> Router {
     let state = Arc::clone(coordinator);
     let guarded = sessions()
         .merge(delegations())
+        .merge(messages())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(
@@ -97,6 +98,13 @@ fn delegations() -> Router<Arc<Coordinator>> {
             "/zones/{zone_id}/delegations/{id}/revoke",
             patch(delegation::revoke),
         )
+}
+
+fn messages() -> Router<Arc<Coordinator>> {
+    Router::new().route(
+        "/zones/{zone_id}/outbox/{id}/requeue",
+        post(outbox::requeue),
+    )
 }
 
 async fn no_route() -> Failure {

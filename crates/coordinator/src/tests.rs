@@ -7,6 +7,7 @@ mod idempotency;
 mod leases;
 mod malformed;
 mod operations;
+mod outbox;
 mod properties;
 mod reads;
 mod revocation;
