@@ -5,6 +5,7 @@
 //! up and writing happen in the transaction of the change itself: a failed request leaves no receipt,
 //! and of two equal requests at once the second sees the first one's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -22,6 +23,7 @@ use crate::audit::{self, Entity};
 use crate::call::Call;
 use crate::caller::Bearer;
 use crate::canonical::canonical_json;
+use crate::stats::{Outcome, Tally};
 
 /// The longest key, bytes.
 const MAX_KEY: usize = 255;
@@ -98,15 +100,7 @@ pub(crate) struct Key {
 
 impl Key {
     /// Reads `Idempotency-Key` and `Idempotency-Key-Kind`.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, KeyError> {
-        let key = Self::read(headers);
-        if key.is_err() {
-            count("invalid", 1);
-        }
-        key
-    }
-
-    fn read(headers: &HeaderMap) -> Result<Option<Self>, KeyError> {
+    fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, KeyError> {
         let mut values = headers.get_all("idempotency-key").iter();
         let Some(value) = values.next() else {
             return Ok(None);
@@ -150,6 +144,7 @@ pub(crate) struct Ticket {
     key_digest: String,
     fingerprint: String,
     retention: Duration,
+    tally: Arc<Tally>,
 }
 
 /// What was found under a key.
@@ -162,6 +157,15 @@ pub(crate) enum Found {
 }
 
 impl Coordinator {
+    /// The key of a request.
+    pub(crate) fn idempotency_key(&self, headers: &HeaderMap) -> Result<Option<Key>, KeyError> {
+        let key = Key::from_headers(headers);
+        if key.is_err() {
+            self.tally.outcome(Outcome::Invalid, 1);
+        }
+        key
+    }
+
     /// Looks a request's key up.
     pub(crate) async fn find_receipt(
         &self,
@@ -183,7 +187,7 @@ impl Coordinator {
         let (name, scope_id) = (operation.as_str(), scope.as_str());
         if let Some(receipt) = unit.find_receipt(name, scope_id, &digests, now).await? {
             if receipt.fingerprint != fingerprint {
-                count("conflicts", 1);
+                self.tally.outcome(Outcome::Conflict, 1);
                 return Err(IdempotencyError::Conflict);
             }
             return Ok(Found::Receipt(receipt));
@@ -203,6 +207,7 @@ impl Coordinator {
             key_digest: current,
             fingerprint,
             retention,
+            tally: Arc::clone(&self.tally),
         })))
     }
 }
@@ -231,13 +236,14 @@ impl Ticket {
             expires_at: now.plus(self.retention),
         })
         .await?;
-        count("created", 1);
+        self.tally.outcome(Outcome::Created, 1);
         Ok(())
     }
 }
 
 /// Answers as the first time.
 pub(crate) async fn replay(
+    tally: &Tally,
     mut unit: ZoneUnit,
     call: &Call,
     entity: &Entity,
@@ -248,18 +254,13 @@ pub(crate) async fn replay(
     let status = status.unwrap_or(StatusCode::CREATED);
     audit::record(&mut unit, call, entity, status).await?;
     unit.commit().await?;
-    count("replayed", 1);
+    tally.outcome(Outcome::Replayed, 1);
     let mut response = answer::json(status, receipt.body.clone());
     response.headers_mut().insert(
         HeaderName::from_static("idempotency-replayed"),
         HeaderValue::from_static("true"),
     );
     Ok(response)
-}
-
-/// Counts requests with a key, and receipts that ended, in `caracal_idempotency_requests_total`.
-pub(crate) fn count(outcome: &'static str, by: u64) {
-    metrics::counter!("caracal_idempotency_requests_total", "outcome" => outcome).increment(by);
 }
 
 #[cfg(test)]

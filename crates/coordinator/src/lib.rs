@@ -37,6 +37,7 @@ mod page;
 mod query;
 mod routes;
 mod session;
+mod stats;
 mod sweep;
 mod verify;
 
@@ -55,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Refusals;
 use crate::limits::Limits;
+use crate::stats::{Tables, Tally};
 use crate::sweep::Sweep;
 
 pub use options::CoordinatorOptions;
@@ -69,6 +71,8 @@ pub struct Coordinator {
     keys: Arc<dyn KeySource>,
     limits: Arc<Limits>,
     refusals: Refusals,
+    tally: Arc<Tally>,
+    tables: Tables,
     stop: OnceLock<CancellationToken>,
 }
 
@@ -91,6 +95,8 @@ impl Coordinator {
             authority,
             keys,
             refusals: Refusals::default(),
+            tally: Arc::default(),
+            tables: Tables::default(),
             stop: OnceLock::new(),
         })
     }
@@ -101,7 +107,7 @@ impl Coordinator {
         routes::router(self)
     }
 
-    /// `/health`, `/ready` and `/metrics`, to be merged into [`Coordinator::router`] or served on a
+    /// `/health`, `/ready`, `/metrics` and `/stats`, to be merged into [`Coordinator::router`] or served on a
     /// port of their own.
     pub fn ops_router(self: &Arc<Self>, metrics: Metrics) -> Router {
         ops::router(self, metrics)

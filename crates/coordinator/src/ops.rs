@@ -1,4 +1,4 @@
-//! `/health`, `/ready` and `/metrics`.
+//! `/health`, `/ready`, `/metrics` and `/stats`.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::Coordinator;
+use crate::error::ReadError;
 use crate::limits;
 
 /// Why metrics are not shown.
@@ -61,6 +62,7 @@ pub(crate) fn router(coordinator: &Arc<Coordinator>, metrics: Metrics) -> Router
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics_text))
+        .route("/stats", get(stats))
         .with_state(state)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&coordinator.limits),
@@ -96,6 +98,12 @@ async fn metrics_text(State(state): State<OpsState>, request: Request) -> Respon
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
     );
     response
+}
+
+async fn stats(State(state): State<OpsState>, request: Request) -> Result<Response, Failure> {
+    state.coordinator.may_read_metrics(request.headers())?;
+    let document = state.coordinator.stats().await.map_err(ReadError::from)?;
+    Ok(Json(document).into_response())
 }
 
 impl Coordinator {

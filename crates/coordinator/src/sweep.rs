@@ -18,8 +18,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::Coordinator;
-use crate::idempotency;
 use crate::session::{Ending, end_subtrees, suspend_subtrees};
+use crate::stats::{Outcome, Runs};
 
 /// How often gauges are brought up to date.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(15);
@@ -98,6 +98,10 @@ impl Coordinator {
             }
             Sweep::Figures => {}
         }
+        let runs = self.runs(sweep);
+        if let Some(runs) = runs {
+            runs.runs.add(1);
+        }
         loop {
             let swept = match sweep {
                 Sweep::Lifetimes => self.sweep_sessions(LifecycleKind::Task).await,
@@ -109,6 +113,9 @@ impl Coordinator {
                 Ok(true) if !stop.is_cancelled() => tokio::task::yield_now().await,
                 Ok(_) => return,
                 Err(error) => {
+                    if let Some(runs) = runs {
+                        runs.failures.add(1);
+                    }
                     let sweep = sweep.name();
                     metrics::counter!("caracal_coordinator_sweep_failures_total", "sweep" => sweep)
                         .increment(1);
@@ -116,6 +123,15 @@ impl Coordinator {
                     return;
                 }
             }
+        }
+    }
+
+    fn runs(&self, sweep: Sweep) -> Option<&Runs> {
+        match sweep {
+            Sweep::Lifetimes => Some(&self.tally.lifetimes),
+            Sweep::Leases => Some(&self.tally.leases),
+            Sweep::Retention => Some(&self.tally.retention),
+            Sweep::Figures => None,
         }
     }
 
@@ -153,16 +169,19 @@ impl Coordinator {
         let mut due = unit.get_sessions(sessions).await?;
         due.retain(|session| is_due(session, now));
         let roots: Vec<SessionId> = due.into_iter().map(|session| session.id).collect();
-        match kind {
+        let (count, sessions) = match kind {
             LifecycleKind::Task => {
-                end_subtrees(&mut unit, &roots, Ending::expired()).await?;
+                let ended = end_subtrees(&mut unit, &roots, Ending::expired()).await?;
+                (&self.tally.terminated, ended.sessions.len())
             }
             LifecycleKind::Service => {
                 let reason = &Reason::SERVICE_HEARTBEAT_LOST;
-                suspend_subtrees(&mut unit, &roots, reason, now).await?;
+                let suspended = suspend_subtrees(&mut unit, &roots, reason, now).await?;
+                (&self.tally.suspended, suspended)
             }
-        }
+        };
         unit.commit().await?;
+        count.add(u64::try_from(sessions).unwrap_or(u64::MAX));
         Ok(!roots.is_empty())
     }
 
@@ -181,6 +200,7 @@ impl Coordinator {
         let before = earlier(self.clock.now(), self.options.outbox_retention);
         let messages = unit.delete_published_outbox(before, batch).await?;
         unit.commit().await?;
+        self.tally.deleted_messages.add(messages);
         let more = most.max(messages) >= u64::try_from(batch).unwrap_or(u64::MAX);
         failed.map_or(Ok(more), Err)
     }
@@ -197,9 +217,13 @@ impl Coordinator {
         let receipts = unit.delete_expired_receipts(batch).await?;
         unit.commit().await?;
         metrics::counter!("caracal_retention_sessions_deleted_total").increment(sessions);
-        idempotency::count("expired", receipts);
-        let expired = u64::try_from(expired).unwrap_or(u64::MAX);
-        Ok(expired.max(edges).max(sessions).max(receipts))
+        self.tally.outcome(Outcome::Expired, receipts);
+        let edges_expired = u64::try_from(expired).unwrap_or(u64::MAX);
+        self.tally.expired_edges.add(edges_expired);
+        self.tally.deleted_edges.add(edges);
+        self.tally.deleted_sessions.add(sessions);
+        self.tally.deleted_receipts.add(receipts);
+        Ok(edges_expired.max(edges).max(sessions).max(receipts))
     }
 
     async fn show_figures(&self) -> Result<(), StoreError> {

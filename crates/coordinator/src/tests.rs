@@ -12,6 +12,7 @@ mod properties;
 mod reads;
 mod revocation;
 mod sessions;
+mod stats;
 mod sweeps;
 mod trail;
 mod transport;

@@ -24,7 +24,7 @@ use crate::audit::{self, Entity};
 use crate::body::read_json;
 use crate::call::Call;
 use crate::caller::Bearer;
-use crate::idempotency::{Found, IdempotencyError, Key, KeyError, Operation, replay};
+use crate::idempotency::{Found, IdempotencyError, KeyError, Operation, replay};
 use crate::liveness::{live_lineage, session_is_live};
 
 /// Marks a delegation that names no resource.
@@ -109,7 +109,7 @@ impl Coordinator {
             return Err(DelegateError::ToItself);
         }
         mark_broad(bearer, &mut request)?;
-        let key = Key::from_headers(&call.headers)?;
+        let key = self.idempotency_key(&call.headers)?;
         let mut unit = self.store.begin(&bearer.zone).await?;
         let now = self.clock.now();
         let operation = (Operation::CreateDelegation, &issuer);
@@ -122,7 +122,9 @@ impl Coordinator {
             Found::Nothing(ticket) => ticket,
             Found::Receipt(receipt) => {
                 let id = usable(&unit, &receipt, now).await?;
-                return Ok(replay(unit, call, &Entity::Delegation(id), &receipt).await?);
+                return Ok(
+                    replay(&self.tally, unit, call, &Entity::Delegation(id), &receipt).await?,
+                );
             }
         };
         let source = require_endpoints(&unit, &request, now).await?;

@@ -28,7 +28,7 @@ use crate::call::Call;
 use crate::caller::Bearer;
 use crate::delegation::mirror;
 use crate::events;
-use crate::idempotency::{Found, IdempotencyError, Key, KeyError, Operation, replay};
+use crate::idempotency::{Found, IdempotencyError, KeyError, Operation, replay};
 use crate::liveness::session_is_live;
 
 /// Live children that a Session may have.
@@ -126,7 +126,7 @@ impl Coordinator {
         if !bearer.may_start_for(&request.application_id) {
             return Err(StartError::NotOwner);
         }
-        let key = Key::from_headers(&call.headers)?;
+        let key = self.idempotency_key(&call.headers)?;
         let subject = self.subject(bearer, &request).await;
         let mut unit = self.store.begin(&bearer.zone).await?;
         let now = self.clock.now();
@@ -140,7 +140,7 @@ impl Coordinator {
             Found::Nothing(ticket) => ticket,
             Found::Receipt(receipt) => {
                 let id = usable(&unit, &receipt, now).await?;
-                return Ok(replay(unit, call, &Entity::Session(id), &receipt).await?);
+                return Ok(replay(&self.tally, unit, call, &Entity::Session(id), &receipt).await?);
             }
         };
         let application = admit(&unit, &request, now).await?;
