@@ -14,7 +14,7 @@ use crate::world::{
 };
 
 /// Every row of every table, as text.
-async fn dump(world: &World) -> Vec<String> {
+pub(crate) async fn dump(world: &World) -> Vec<String> {
     let db = Database::connect(format!("sqlite://{}", world.path.display()))
         .await
         .unwrap();
@@ -51,8 +51,8 @@ async fn dump(world: &World) -> Vec<String> {
 
 /// One of everything in the zone; the ids are returned.
 pub(crate) struct Everything {
-    tree: Tree,
-    provider: caracal_core::id::ProviderId,
+    pub(crate) tree: Tree,
+    pub(crate) provider: caracal_core::id::ProviderId,
     resource: caracal_core::id::ResourceId,
     policy: caracal_core::id::PolicyId,
     policy_version: caracal_core::id::PolicyVersionId,
@@ -64,7 +64,7 @@ pub(crate) struct Everything {
     message: caracal_core::id::OutboxId,
 }
 
-fn receipt() -> Receipt {
+pub(crate) fn receipt() -> Receipt {
     Receipt {
         operation: "op".to_owned(),
         scope_id: "app".to_owned(),

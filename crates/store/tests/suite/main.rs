@@ -14,6 +14,7 @@ mod delegations;
 mod evidence;
 mod freshness;
 mod isolation;
+mod leftovers;
 mod messages;
 mod opening;
 mod pages;
