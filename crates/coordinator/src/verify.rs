@@ -1,7 +1,8 @@
 //! `POST /v1/verify`: a mandate's claims for services that can't verify mandates themselves.
 //!
 //! Public, so it is limited per address. Beyond the signature it asks the zone's fresh state: a
-//! mandate whose record, Session or edge has been withdrawn is invalid, whatever its `exp` says.
+//! mandate whose zone, application, record, Session or edge has been withdrawn is invalid, whatever
+//! its `exp` says.
 
 use std::sync::Arc;
 
@@ -140,6 +141,9 @@ impl Coordinator {
     async fn is_unrevoked(&self, claims: &Claims) -> Result<bool, Unavailable> {
         let now = self.clock.now();
         let view = self.authority.fresh(&claims.zone_id).await?;
+        if !view.zone().await?.is_some_and(|zone| zone.is_live()) {
+            return Ok(false);
+        }
         let application = view.application(&claims.client_id).await?;
         if !application.is_some_and(|application| application.is_live(now)) {
             return Ok(false);

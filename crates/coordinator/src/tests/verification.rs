@@ -1,7 +1,8 @@
 //! `/v1/verify`.
 
-use caracal_core::id::SessionId;
+use caracal_core::id::{DelegationId, SessionId};
 use caracal_crypto::MandateUse;
+use caracal_store::entity::Author;
 use serde_json::{Value, json};
 
 use super::world::{Answer, Mint, World};
@@ -107,6 +108,50 @@ async fn withdrawn_authority_is_invalid_before_the_mandate_expires() {
     assert_invalid(&verify(&world, bound).await, 401, "token_invalid");
     world.revoke_record("rec-app").await;
     let body = json!({ "zone_id": "z1", "token": token });
+    assert_invalid(&verify(&world, body).await, 401, "token_invalid");
+}
+
+#[tokio::test]
+async fn a_mandate_of_a_revoked_delegation_is_invalid() {
+    let world = World::new().await;
+    let ours = world.start("app", json!({})).await;
+    let theirs = world.start("other", json!({})).await;
+    let edge = world
+        .delegate((&ours, "app"), (&theirs, "other"), json!({}))
+        .await;
+    let mut claims = world.claims(&Mint::default());
+    claims.delegation_edge_id = Some(DelegationId::parse(&edge).unwrap());
+    let bound = json!({ "zone_id": "z1", "token": world.sign(&claims) });
+    verify(&world, bound.clone()).await.ok(200);
+    world
+        .call("app", "PATCH", &format!("/delegations/{edge}/revoke"))
+        .send()
+        .await
+        .ok(200);
+    assert_invalid(&verify(&world, bound).await, 401, "token_invalid");
+}
+
+#[tokio::test]
+async fn a_mandate_of_an_archived_application_is_invalid() {
+    let world = World::new().await;
+    let body = json!({ "zone_id": "z1", "token": world.token("app") });
+    verify(&world, body.clone()).await.ok(200);
+    let mut unit = world.store.begin(&world.zone).await.unwrap();
+    unit.archive_application(&"app".parse().unwrap(), &Author::default())
+        .await
+        .unwrap();
+    unit.commit().await.unwrap();
+    assert_invalid(&verify(&world, body).await, 401, "token_invalid");
+}
+
+#[tokio::test]
+async fn a_mandate_of_an_archived_zone_is_invalid() {
+    let world = World::new().await;
+    let body = json!({ "zone_id": "z1", "token": world.token("app") });
+    verify(&world, body.clone()).await.ok(200);
+    let mut unit = world.store.begin(&world.zone).await.unwrap();
+    unit.archive_zone(&Author::default()).await.unwrap();
+    unit.commit().await.unwrap();
     assert_invalid(&verify(&world, body).await, 401, "token_invalid");
 }
 
