@@ -51,9 +51,13 @@ async fn filled(options: &JournalOptions, count: u32) -> tempfile::TempDir {
 #[tokio::test]
 async fn a_torn_tail_is_cut_and_kept_aside_and_the_log_goes_on() {
     let dir = filled(&JournalOptions::default(), 5).await;
-    cut(&segments(dir.path())[0], 7);
+    let segment = &segments(dir.path())[0];
+    let length = || std::fs::metadata(segment).unwrap().len();
+    cut(segment, 7);
+    let torn = length();
     let journal = open(dir.path(), JournalOptions::default());
-    assert!(journal.recovery().torn_bytes > 0);
+    assert_eq!(journal.recovery().torn_bytes, torn - length());
+    assert!(length() < torn);
     assert_eq!(
         journal.append(&[event("r4")]).await.unwrap(),
         Position::new(5)
