@@ -2,7 +2,7 @@
 
 use caracal_core::Secret;
 use caracal_core::id::ApplicationId;
-use caracal_store::entity::Delegation;
+use caracal_store::entity::{Delegation, RegistrationMethod};
 use serde_json::{Value, json};
 
 use super::delegated::{denied, edge_id, outcome};
@@ -10,11 +10,20 @@ use crate::testing::{APP, Answer, World, rows};
 
 /// `de-1` from `as-1` to `as-2`, then `de-2` on to `as-3` of application 8.
 async fn chain(world: &World, adjust: impl FnOnce(&mut Delegation, &mut Delegation)) {
+    chain_from(world, APP, adjust).await;
+}
+
+/// The same, issued by another application.
+async fn chain_from(
+    world: &World,
+    issuer: &str,
+    adjust: impl FnOnce(&mut Delegation, &mut Delegation),
+) {
     let mut receiver = rows::application("app-8");
     let secret = Secret::new("cs_eight".to_owned());
     receiver.secret_hash = Some(world.secrets.peppers().hash_generated(&secret));
-    let source = rows::session("as-1", APP);
-    let middle = rows::session("as-2", APP);
+    let source = rows::session("as-1", issuer);
+    let middle = rows::session("as-2", issuer);
     let mut holder = rows::session("as-3", "app-8");
     holder.subject_authority_record_id =
         caracal_core::id::AuthorityRecordId::parse("rec-8").unwrap();
@@ -25,7 +34,7 @@ async fn chain(world: &World, adjust: impl FnOnce(&mut Delegation, &mut Delegati
     adjust(&mut first, &mut second);
     let mut unit = world.unit().await;
     unit.insert_application(&receiver).await.unwrap();
-    unit.insert_authority_record(&rows::record("rec-7", APP))
+    unit.insert_authority_record(&rows::record("rec-7", issuer))
         .await
         .unwrap();
     unit.insert_authority_record(&rows::record("rec-8", "app-8"))
@@ -134,6 +143,19 @@ async fn an_archived_issuer_ends_the_leaf() {
         .unwrap();
     unit.commit().await.unwrap();
     assert_eq!(outcome(&mint_chain(&world, &[]).await), denied());
+}
+
+#[tokio::test]
+async fn an_issuers_end_bounds_the_leaf() {
+    let world = World::new().await;
+    let mut brief = rows::application("app-9");
+    brief.registration_method = RegistrationMethod::Dcr;
+    brief.expires_at = Some(world.now().plus_seconds(88));
+    let mut unit = world.unit().await;
+    unit.insert_application(&brief).await.unwrap();
+    unit.commit().await.unwrap();
+    chain_from(&world, "app-9", |_, _| {}).await;
+    assert_eq!(mint_chain(&world, &[]).await.json()["expires_in"], 88);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Control keys.
 
 use caracal_core::Secret;
+use caracal_store::entity::Application;
 use serde_json::json;
 
 use crate::testing::{Answer, World, rows};
@@ -8,9 +9,14 @@ use crate::testing::{Answer, World, rows};
 const CONTROL: &str = "caracal-control";
 
 async fn with_traits(traits: &[&str]) -> World {
+    with_key(traits, |_| {}).await
+}
+
+async fn with_key(traits: &[&str], adjust: impl FnOnce(&mut Application)) -> World {
     let world = World::new().await;
     let mut key = rows::application("app-ctl");
     key.traits = traits.iter().map(|text| (*text).to_owned()).collect();
+    adjust(&mut key);
     let secret = Secret::new("cs_control".to_owned());
     key.secret_hash = Some(world.secrets.peppers().hash_generated(&secret));
     let mut resource = rows::resource(CONTROL, &["control:app:list", "control:app:delete"]);
@@ -91,6 +97,13 @@ async fn an_end_in_its_traits_bounds_the_token_and_then_ends_the_key() {
         outcome(&mint(&world, &[]).await),
         (403, "access_denied".to_owned())
     );
+}
+
+#[tokio::test]
+async fn its_token_ends_with_its_application() {
+    let end = rows::START.plus_seconds(70);
+    let world = with_key(&KEY, |key| key.expires_at = Some(end)).await;
+    assert_eq!(mint(&world, &[]).await.json()["expires_in"], 70);
 }
 
 #[tokio::test]

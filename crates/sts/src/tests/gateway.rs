@@ -1,8 +1,8 @@
 //! The Gateway's exchange.
 
-use caracal_core::Secret;
 use caracal_core::id::{ApplicationId, AuthorityRecordId, DelegationId, ProviderId, SessionId};
-use caracal_crypto::MandateUse;
+use caracal_core::{ResourceIdentifier, Secret};
+use caracal_crypto::{Claims, MandateUse};
 use caracal_roles::{Credential, Exchange, ExchangeRefusal, ExchangeRequest};
 use caracal_store::entity::{Enforcement, Operation, ProviderKind};
 use serde_json::json;
@@ -16,6 +16,20 @@ async fn ready() -> (World, ExchangeRequest) {
     let token = world.gateway(&[]).await.token();
     let request = world.call(&token, "GET", "/entries").await;
     (world, request)
+}
+
+/// The call with a mandate that says something else and is signed all the same.
+async fn signed_anew(
+    world: &World,
+    request: &ExchangeRequest,
+    change: impl FnOnce(&mut Claims),
+) -> ExchangeRequest {
+    let mut claims = (**request.mandate.claims()).clone();
+    change(&mut claims);
+    let view = world.authority.fresh(&world.zone).await.unwrap();
+    let key = world.sts.keys.signing(&view, world.now()).await.unwrap();
+    let token = Secret::new(key.sign(&claims).unwrap());
+    world.call(token.expose(), "GET", "/entries").await
 }
 
 async fn refused(world: &World, request: &ExchangeRequest) -> (u16, String) {
@@ -169,7 +183,7 @@ async fn an_operation_needs_its_scope_in_the_mandate() {
 #[tokio::test]
 async fn an_unknown_resource_is_not_found() {
     let (world, mut request) = ready().await;
-    request.resource = caracal_core::ResourceIdentifier::new("res-ledger");
+    request.resource = ResourceIdentifier::new("res-ledger");
     assert_eq!(
         refused(&world, &request).await,
         outcome(404, "resource_not_found")
@@ -186,12 +200,36 @@ async fn a_mandate_for_another_resource_does_not_fit() {
     world
         .insert_resource(&rows::resource("resource://vault", &["ledger:read"]))
         .await;
-    request.resource = caracal_core::ResourceIdentifier::new("resource://vault");
+    request.resource = ResourceIdentifier::new("resource://vault");
     let refusal = world.sts.exchange(&request).await.unwrap_err();
     assert_eq!((refusal.status, &*refusal.code), (403, "access_denied"));
     assert_eq!(
         refusal.description,
         "policy denied (mandate_target_mismatch)"
+    );
+}
+
+#[tokio::test]
+async fn a_resource_outside_the_delegation_does_not_fit_whatever_the_mandate_says() {
+    let world = World::new().await;
+    let ledger = ResourceIdentifier::new(LEDGER);
+    world
+        .delegate(|_, _, edge| edge.constraints.resources = Some(vec![ledger]))
+        .await;
+    let vault = rows::resource("resource://vault", &["ledger:read"]);
+    world.insert_resource(&vault).await;
+    let token = world.gateway(&[]).await.token();
+    let request = world.call(&token, "GET", "/entries").await;
+    let wider = vault.identifier.clone();
+    let mut request = signed_anew(&world, &request, |claims| claims.target.push(wider)).await;
+    request.resource = vault.identifier;
+    assert_eq!(
+        refused(&world, &request).await,
+        outcome(403, "access_denied")
+    );
+    assert_eq!(
+        last_verdicts(&world).await,
+        ["deny/resource_outside_delegation", "deny/exchange_denied"]
     );
 }
 
@@ -370,12 +408,8 @@ async fn a_mandate_without_a_delegation_is_no_ingress_credential() {
 #[tokio::test]
 async fn a_mandate_of_another_root_is_refused() {
     let (world, request) = ready().await;
-    let mut claims = (**request.mandate.claims()).clone();
-    claims.root_sid = AuthorityRecordId::parse("rec-forged").unwrap();
-    let view = world.authority.fresh(&world.zone).await.unwrap();
-    let key = world.sts.keys.signing(&view, world.now()).await.unwrap();
-    let token = Secret::new(key.sign(&claims).unwrap());
-    let request = world.call(token.expose(), "GET", "/entries").await;
+    let forged = AuthorityRecordId::parse("rec-forged").unwrap();
+    let request = signed_anew(&world, &request, |claims| claims.root_sid = forged).await;
     assert_eq!(
         refused(&world, &request).await,
         outcome(403, "access_denied")

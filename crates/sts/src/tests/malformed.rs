@@ -74,6 +74,21 @@ async fn a_body_over_64_kib_is_too_large() {
 }
 
 #[tokio::test]
+async fn no_more_of_a_body_is_read_than_it_may_have() {
+    let world = World::new().await;
+    let chunks = (0..).map(|number| {
+        assert!(number < 32, "read on behind the limit");
+        Ok::<_, std::convert::Infallible>(vec![b'a'; 4_096])
+    });
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
+    let request = Request::post("/oauth/2/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .unwrap();
+    assert_refused(&world, &world.send(request).await, 413, "payload_too_large").await;
+}
+
+#[tokio::test]
 async fn another_method_is_told_which_one_to_use() {
     let world = World::new().await;
     let request = Request::get("/oauth/2/token").body(Body::empty()).unwrap();
