@@ -257,6 +257,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_zones_use_is_no_use_in_another() {
+        let bench = bench(100);
+        let jti = bench.jti();
+        assert_eq!(bench.mark(&jti, 60).await.unwrap(), Mark::First);
+        let other = Bench {
+            zone: ZoneId::parse("zone-8").unwrap(),
+            ..bench
+        };
+        assert_eq!(other.mark(&jti, 60).await.unwrap(), Mark::First);
+        assert_eq!(other.mark(&jti, 60).await.unwrap(), Mark::Again);
+    }
+
+    #[tokio::test]
     async fn a_mandate_from_before_the_memory_began_is_not_accepted() {
         let bench = bench(100);
         bench.clock.advance_seconds(-2);

@@ -4,6 +4,7 @@ mod chain;
 mod client;
 mod control;
 mod delegated;
+mod depth;
 mod gateway;
 mod lifecycle;
 mod malformed;

@@ -165,6 +165,14 @@ async fn a_mandate_of_a_session_that_is_not_there_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mandate_that_names_another_applications_session_is_refused() {
+    let world = World::new().await;
+    let other = world.session_of_another_application().await;
+    let mandate = world.mandate_with(|claims| claims.agent_session_id = Some(other));
+    is_revoked(&world, &mandate).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_state_can_not_be_read_nothing_is_decided() {
     let world = World::new().await;
     let mandate = world.mandate();

@@ -363,6 +363,21 @@ impl World {
         unit.commit().await.unwrap();
     }
 
+    /// A live Session of an application that is not the caller.
+    pub(crate) async fn session_of_another_application(&self) -> SessionId {
+        let mut other = application(&self.zone, &fresh(&self.clock, &self.random));
+        other.name = "other-bot".to_owned();
+        let session = Session {
+            application_id: other.id.clone(),
+            ..self.session_row(&fresh(&self.clock, &self.random))
+        };
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.insert_application(&other).await.unwrap();
+        unit.insert_session(&session).await.unwrap();
+        unit.commit().await.unwrap();
+        session.id
+    }
+
     /// Changes something that no call depends on.
     pub(crate) async fn change_something_else(&self) {
         let other: AuthorityRecordId = fresh(&self.clock, &self.random);
