@@ -130,6 +130,7 @@ async fn no_secret_reaches_the_log() {
     world.delegate(|_, _, _| {}).await;
     let token = world.gateway(&[]).await.token();
     world.token(&[("client_secret", "cs_wrong-secret")]).await;
+    world.token(&[("scope", "ledger:read")]).await;
     let log = serde_json::to_string(&world.events().await).unwrap();
     assert!(!log.contains(&world.secret) && !log.contains("cs_wrong-secret"));
     assert!(!log.contains(&token));
