@@ -84,6 +84,7 @@ async fn a_secret_that_cannot_be_verified_now_is_trouble_and_no_verdict() {
             break;
         }
         crowd.push(waiting);
+        assert!(crowd.len() < 5_000, "nobody is turned away");
     }
     assert_unavailable(&world.lifecycle().await, "sts_unavailable");
     assert!(world.events().await.is_empty());
