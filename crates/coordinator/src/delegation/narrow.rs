@@ -313,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn a_date_is_judged_with_the_rest_of_the_offer() {
+        let parent = edge(&["a"], hops(2), 60);
+        let late = offer(&["a"], &[], hops(1), 61);
+        let grounds = Grounds::narrowed(std::slice::from_ref(&parent), &late);
+        assert_eq!(grounds.map(|_| ()), Err(Exceeds::Expiry));
+    }
+
+    #[test]
     fn a_parent_bound_to_a_row_covers_that_row_only() {
         let mut parent = edge(&["a"], hops(2), 60);
         parent.resource_id = Some(ResourceId::parse("r1").unwrap());

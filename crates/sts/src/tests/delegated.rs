@@ -180,6 +180,19 @@ async fn references_that_do_not_hold_are_denied_with_their_status() {
 }
 
 #[tokio::test]
+async fn a_delegation_that_another_session_received_is_told_as_such() {
+    let world = World::new().await;
+    world.delegate(|_, _, _| {}).await;
+    let answer = world.gateway(&[("agent_session_id", "as-1")]).await;
+    assert_eq!(outcome(&answer), denied());
+    let event = world.events().await.pop().unwrap();
+    assert_eq!(
+        event["metadata_json"]["reason"],
+        "the Delegation was given to another Session"
+    );
+}
+
+#[tokio::test]
 async fn unknown_references_are_denied() {
     let world = World::new().await;
     world.delegate(|_, _, _| {}).await;
