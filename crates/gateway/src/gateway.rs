@@ -329,8 +329,7 @@ impl Gateway {
         let standing = self.anchors.stand(proven).await?;
         let admission = self.exchanger.admit()?;
         let now = self.clock.now();
-        let fail_open = self.options.jti_fail_open;
-        let spent = replay::spend(self.marks.as_ref(), fail_open, standing, now).await?;
+        let spent = replay::spend(self.marks.as_ref(), standing, now).await?;
         self.exchanger.exchange(admission, spent).await
     }
 

@@ -61,9 +61,6 @@ pub struct GatewayOptions {
     pub extra_ca_file: Option<PathBuf>,
     /// `TRUST_PROXY`: whether the nearest hop's `X-Forwarded-For` and `-Proto` are believed.
     pub trust_proxy: bool,
-    /// `JTI_FAIL_OPEN`: pass when the replay memory is unavailable. Refused by configuration outside
-    /// `dev`.
-    pub jti_fail_open: bool,
     /// Longest wait for the freshness barrier.
     pub barrier_timeout: Duration,
     /// Longest time to judge a running stream again; no verdict in time ends the stream.
@@ -118,7 +115,6 @@ impl GatewayOptions {
             upstream_host_allowlist: Vec::new(),
             extra_ca_file: None,
             trust_proxy: false,
-            jti_fail_open: false,
             barrier_timeout: Duration::from_secs(2),
             rejudge_timeout: Duration::from_millis(80),
             connect_timeout: Duration::from_secs(5),

@@ -72,7 +72,6 @@ impl Spent {
 /// Spends the call's mandate.
 pub(crate) async fn spend(
     marks: &dyn ReplayMarks,
-    fail_open: bool,
     standing: Standing,
     now: Timestamp,
 ) -> Result<Spent, Refusal> {
@@ -84,10 +83,6 @@ pub(crate) async fn spend(
         Ok(Mark::First) => Ok(Spent(standing)),
         Ok(Mark::Again) => Err(Refusal::Replayed),
         Ok(Mark::Predates) => Err(Refusal::Predates),
-        Err(error) if fail_open => {
-            tracing::warn!(%error, "replay memory unavailable, passing as configured");
-            Ok(Spent(standing))
-        }
         Err(error) => {
             tracing::error!(%error, "replay memory unavailable");
             Err(Refusal::MarksUnavailable)

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use caracal_core::Secret;
@@ -118,10 +117,7 @@ impl Exchange for FakeSts {
         match plan {
             Plan::Grant => Ok(self.grant()),
             Plan::Refuse(refusal) => Err(refusal),
-            Plan::Hang => {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                Err(refusal(500, "internal_error"))
-            }
+            Plan::Hang => std::future::pending().await,
         }
     }
 
