@@ -15,7 +15,7 @@ use caracal_core::{Clock, Mode, SystemClock, SystemRandom};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::CommandResult;
-use crate::assembly::Stack;
+use crate::assembly;
 use crate::config::{Environment, Role, Settings};
 use crate::home::{Home, HomeError, RunFile};
 
@@ -127,7 +127,8 @@ async fn run(home: &Home, settings: &Settings, announce: bool) -> CommandResult 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let clock = Arc::new(SystemClock);
-    let stack = Stack::start(settings, home, clock.clone(), Arc::new(SystemRandom)).await?;
+    let stack =
+        assembly::start_embedded(settings, home, clock.clone(), Arc::new(SystemRandom)).await?;
     let run = RunFile {
         pid: std::process::id(),
         version: crate::version::VERSION.to_owned(),

@@ -1,5 +1,6 @@
 //! From checked settings to each role's options.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use caracal_core::{Clock, Random, Scope, Secret};
 use caracal_crypto::client_secret::Peppers;
 use caracal_crypto::derive::{Purpose, derive_hmac_key};
 use caracal_crypto::{HmacKey, Kek, KeyRing, SecretVerifier};
-use caracal_evidence::log::{Durability, JournalOptions};
+use caracal_evidence::log::{Durability, Journal, JournalOptions};
 use caracal_evidence::note::NoteKey;
 use caracal_gateway::{GatewayOptions, TlsFiles};
 use caracal_sts::StsOptions;
 
-use super::{Listeners, StartError};
+use super::StartError;
+use super::listeners::Listeners;
 use crate::config::{Role, Settings};
 use crate::home::Home;
 
@@ -73,7 +75,7 @@ pub(super) fn checkpoint_key(settings: &Settings, home: &Home) -> Result<NoteKey
     NoteKey::from_seed(&Secret::new(seed)).map_err(keys_error)
 }
 
-pub(super) fn journal(settings: &Settings) -> JournalOptions {
+fn journal(settings: &Settings) -> JournalOptions {
     let durability = match settings.text("CARACAL_AUDIT_DURABILITY") {
         Some("disk") => Durability::Disk,
         _ => Durability::Process,
@@ -82,6 +84,17 @@ pub(super) fn journal(settings: &Settings) -> JournalOptions {
         durability,
         ..JournalOptions::default()
     }
+}
+
+/// Opens the local audit log in `directory`.
+pub(super) fn open_journal(
+    settings: &Settings,
+    directory: &Path,
+    random: &dyn Random,
+) -> Result<Journal, StartError> {
+    let key = hmac_key(settings, "AUDIT_HMAC_KEY")?;
+    let journal = Journal::open(directory, journal(settings), key, random);
+    journal.map_err(|error| StartError::Journal(error.to_string()))
 }
 
 pub(super) fn audit(settings: &Settings) -> AuditOptions {
@@ -126,11 +139,18 @@ pub(super) fn secret_verifier(
 pub(super) fn coordinator(
     settings: &Settings,
     issuer: &str,
-    keys: &KeyRing,
+    keys: Option<&KeyRing>,
 ) -> Result<CoordinatorOptions, StartError> {
-    let idempotency = match hmac_key(settings, "IDEMPOTENCY_HMAC_KEY")? {
-        Some(key) => key,
-        None => derive_hmac_key(keys.current(), Purpose::Idempotency).map_err(keys_error)?,
+    let idempotency = match (hmac_key(settings, "IDEMPOTENCY_HMAC_KEY")?, keys) {
+        (Some(key), _) => key,
+        (None, Some(keys)) => {
+            derive_hmac_key(keys.current(), Purpose::Idempotency).map_err(keys_error)?
+        }
+        (None, None) => {
+            return Err(keys_error(
+                "set IDEMPOTENCY_HMAC_KEY, or SECRET_STORE_KEK to derive it from",
+            ));
+        }
     };
     let days =
         |name| Duration::from_secs(86_400 * u64::try_from(settings.integer(name)).unwrap_or(0));

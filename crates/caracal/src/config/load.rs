@@ -141,6 +141,9 @@ impl Settings {
         }
         let settings = Self { mode, values };
         settings.check_together(roles, &mut defects);
+        if !embedded {
+            settings.check_apart(roles, &mut defects);
+        }
         if defects.is_empty() {
             Ok(settings)
         } else {
@@ -187,6 +190,35 @@ impl Settings {
         {
             defects.push("CARACAL_ADMIN_TOKEN: at least 32 characters".into());
         }
+    }
+
+    /// What roles on PostgreSQL and Redis need beyond their single variables.
+    fn check_apart(&self, roles: &BTreeSet<Role>, defects: &mut Vec<String>) {
+        for role in roles {
+            if self.database(*role).is_none() {
+                defects.push(format!(
+                    "DATABASE_URL: not set (or DATABASE_URL_FILE); the {role} role needs it or {}",
+                    role.database_variable()
+                ));
+                break;
+            }
+        }
+        if roles.contains(&Role::Gateway) && !roles.contains(&Role::Sts) {
+            if self.text("STS_URL").is_none() {
+                defects.push("STS_URL: not set; the Gateway asks the STS there".into());
+            }
+            if self.text("GATEWAY_STS_HMAC_KEY").is_none() {
+                defects.push(
+                    "GATEWAY_STS_HMAC_KEY: not set; it signs what the Gateway asks the STS".into(),
+                );
+            }
+        }
+    }
+
+    /// The role's PostgreSQL.
+    pub(crate) fn database(&self, role: Role) -> Option<Secret<String>> {
+        self.secret(role.database_variable())
+            .or_else(|| self.secret("DATABASE_URL"))
     }
 
     /// The value as text; `None` when unset and without a default.

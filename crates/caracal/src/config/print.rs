@@ -11,9 +11,10 @@ use super::variables::{Need, Role, VARIABLES};
 /// The effective settings of the roles, one `NAME=value` a line; secrets are masked.
 pub(crate) fn print(settings: &Settings, roles: &BTreeSet<Role>) -> String {
     let mut out = format!("CARACAL_MODE={}\n", settings.mode);
+    let mut named = BTreeSet::from(["CARACAL_MODE"]);
     for variable in VARIABLES {
         let mine = variable.roles.iter().any(|role| roles.contains(role));
-        if !mine || variable.name == "CARACAL_MODE" {
+        if !mine || !named.insert(variable.name) {
             continue;
         }
         let shown = match settings.text(variable.name) {

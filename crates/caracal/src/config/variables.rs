@@ -42,6 +42,17 @@ impl Role {
         }
     }
 
+    /// The variable that gives the role a database login of its own.
+    pub(crate) const fn database_variable(self) -> &'static str {
+        match self {
+            Self::Api => "CARACAL_API_DATABASE_URL",
+            Self::Coordinator => "CARACAL_COORDINATOR_DATABASE_URL",
+            Self::Sts => "CARACAL_STS_DATABASE_URL",
+            Self::Gateway => "CARACAL_GATEWAY_DATABASE_URL",
+            Self::Audit => "CARACAL_AUDIT_DATABASE_URL",
+        }
+    }
+
     /// The variable that moves the role's listener, `address:port`.
     pub(crate) const fn listen_variable(self) -> &'static str {
         match self {
@@ -158,6 +169,16 @@ use Role::{Api, Audit, Coordinator, Gateway, Sts};
 const ALL: &[Role] = &Role::ALL;
 const DATA: &[Role] = &[Sts, Gateway, Audit];
 const PLANE: &[Role] = &[Api, Coordinator];
+const POSTGRES: Kind = Connection(&["postgres", "postgresql"]);
+const REDIS_SCHEMES: &[&str] = &[
+    "redis",
+    "rediss",
+    "unix",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "redis-cluster",
+    "rediss-cluster",
+];
 const POSITIVE: Kind = Integer {
     min: 1,
     max: i64::MAX,
@@ -211,14 +232,20 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("CARACAL_STS_LISTEN", &[Sts], Listen, Optional, "Moves the STS's listener."),
     row("CARACAL_GATEWAY_LISTEN", &[Gateway], Listen, Optional, "Moves the Gateway's listener."),
     row("CARACAL_AUDIT_LISTEN", &[Audit], Listen, Optional, "Moves the Audit role's listener."),
-    file("DATABASE_URL", ALL, Connection(&["postgres", "postgresql"]), Apart, "PostgreSQL. The embedded stack keeps its own SQLite file."),
-    file("REDIS_URL", ALL, Connection(&["redis", "rediss", "unix"]), Apart, "Redis. The embedded stack needs none."),
+    file("DATABASE_URL", ALL, POSTGRES, Optional, "PostgreSQL. The embedded stack keeps its own SQLite file."),
+    file("CARACAL_API_DATABASE_URL", &[Api], POSTGRES, Optional, "The Admin API's own login. Unset: DATABASE_URL."),
+    file("CARACAL_STS_DATABASE_URL", &[Sts], POSTGRES, Optional, "The STS's own login. Unset: DATABASE_URL."),
+    file("CARACAL_GATEWAY_DATABASE_URL", &[Gateway], POSTGRES, Optional, "The Gateway's own login. Unset: DATABASE_URL."),
+    file("CARACAL_AUDIT_DATABASE_URL", &[Audit], POSTGRES, Optional, "The Audit role's own login. Unset: DATABASE_URL."),
+    file("CARACAL_COORDINATOR_DATABASE_URL", &[Coordinator], POSTGRES, Optional, "The Coordinator's own login. Unset: DATABASE_URL."),
+    file("REDIS_URL", ALL, Connection(REDIS_SCHEMES), Apart, "Redis. The embedded stack needs none."),
     row("ISSUER_URL", &[Sts, Gateway, Coordinator], Url, Apart, "Issuer of mandates, byte for byte as clients are configured. Embedded: http://localhost:8080."),
-    row("STS_URL", &[Gateway, Coordinator, Api], Url, Apart, "Where the STS answers."),
+    row("STS_URL", &[Gateway, Coordinator, Api], Url, Optional, "Where the STS answers. A Gateway without an STS in its process needs it."),
     row("CARACAL_GATEWAY_URL", &[Api], Url, Optional, "Where the Gateway answers."),
     row("CARACAL_COORDINATOR_URL", &[Api], Url, Optional, "Where the Coordinator answers."),
 
     file("SECRET_STORE_KEK", &[Api, Sts], Kek, Required, "Key-encryption key of everything sealed at rest."),
+    file("SECRET_STORE_KEK", &[Coordinator], Kek, Optional, "Derives IDEMPOTENCY_HMAC_KEY where that is unset."),
     file("SECRET_STORE_KEK_PREVIOUS", &[Api, Sts], Kek, Optional, "The key before the last rotation; opens, never seals."),
     file("AUDIT_HMAC_KEY", ALL, HexKey, Published, "Signs audit events."),
     file("STREAMS_HMAC_KEY", &[Sts, Gateway, Api, Coordinator], HexKey, Published, "Signs stream messages."),
@@ -235,7 +262,7 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("AGENT_COORDINATOR_SCOPE", &[Coordinator], Text, Default("agent:lifecycle"), "Scope that the Coordinator demands."),
 
     row("CARACAL_AUDIT_DURABILITY", &[Sts, Gateway, Api, Coordinator], Word(&["process", "disk"]), Default("process"), "When an audit event counts as kept: written to the kernel, or synced to disk."),
-    row("AUDIT_REPLAY_DIR", &[Sts, Gateway], Path, Default("/var/lib/caracal/audit-replay"), "Directory of the local audit log. Embedded: in the home directory."),
+    row("AUDIT_REPLAY_DIR", &[Sts, Gateway, Api], Path, Default("/var/lib/caracal/audit-replay"), "Directory of the local audit log. Embedded: in the home directory."),
     row("AUDIT_RETENTION_DAYS", &[Audit, Api], POSITIVE, Default("365"), "Longest retention of evidence."),
     row("AUDIT_MAX_DELIVERIES", &[Audit], POSITIVE, Default("8"), "Deliveries before an entry is dead-lettered."),
     row("AUDIT_CLAIM_IDLE_SECS", &[Audit], POSITIVE, Default("30"), "Idle time before an entry is reclaimed."),
@@ -249,7 +276,7 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("MAX_GRANT_TTL_SECONDS", &[Sts], POSITIVE, Default("3600"), "Cap of provider token lifetimes."),
     row("OPA_POLL_SECONDS", &[Sts], Integer { min: 1, max: 300 }, Default("60"), "Interval of the policy freshness check that backs the barrier."),
     row("CARACAL_PRIVATE_EGRESS_HOSTS", &[Sts, Api], List, Optional, "Hosts that may resolve to private addresses."),
-    row("CARACAL_TLS_EXTRA_CA_FILE", &[Sts, Gateway], Path, Optional, "PEM roots added to the system's for outbound TLS."),
+    row("CARACAL_TLS_EXTRA_CA_FILE", ALL, Path, Optional, "PEM roots added to the system's for outbound TLS."),
     row("CARACAL_SECRET_BACKEND", &[Api, Sts], Word(&["builtin"]), Default("builtin"), "Where sealed secrets are kept."),
 
     row("STS_TIMEOUT", &[Gateway], Duration, Default("5s"), "Budget of one exchange."),

@@ -1,0 +1,188 @@
+//! What every role of a process stands on, and how each role is put on it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use caracal_api::{Api, ApiParts, EvidenceBarrier};
+use caracal_audit::Audit;
+use caracal_coordinator::Coordinator;
+use caracal_core::{Clock, Random};
+use caracal_crypto::KeyRing;
+use caracal_crypto::client_secret::Peppers;
+use caracal_evidence::log::Journal;
+use caracal_gateway::{Gateway, GatewayDeps, ReplayMarks};
+use caracal_http::ops::{Metrics, Ops};
+use caracal_http::{MetricsAccess, Observed};
+use caracal_roles::{Exchange, KeySource};
+use caracal_store::{Authority, Store};
+use caracal_sts::{Sts, StsDependencies};
+
+use super::adapters::KeysOf;
+use super::listeners::Listeners;
+use super::{StartError, options};
+use crate::config::Settings;
+
+/// Time, chance, settings, metrics: the same for all roles of a process.
+#[derive(Clone)]
+pub(super) struct Ground<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) metrics: Metrics,
+    pub(super) issuer: String,
+}
+
+/// One role's store and its fresh view of it.
+#[derive(Clone)]
+pub(super) struct Footing {
+    pub(super) store: Store,
+    pub(super) authority: Arc<Authority>,
+}
+
+impl Footing {
+    pub(super) fn on(store: Store) -> Self {
+        let authority = Authority::new(store.clone(), caracal_store::AuthorityLimits::default());
+        Self { store, authority }
+    }
+}
+
+impl Ground<'_> {
+    fn access(&self) -> MetricsAccess {
+        let bearer = self.settings.secret("METRICS_BEARER");
+        MetricsAccess::new(self.settings.mode, bearer)
+    }
+
+    pub(super) fn sts(
+        &self,
+        footing: &Footing,
+        journal: &Journal,
+        keys: &Arc<KeyRing>,
+    ) -> Result<Arc<Sts>, StartError> {
+        let secrets = options::secret_verifier(self.settings, keys, &self.clock, &*self.random)?;
+        Ok(Sts::new(
+            options::sts(self.settings, &self.issuer),
+            StsDependencies {
+                clock: self.clock.clone(),
+                random: self.random.clone(),
+                store: footing.store.clone(),
+                authority: footing.authority.clone(),
+                journal: journal.clone(),
+                key_ring: keys.clone(),
+                secrets,
+            },
+        ))
+    }
+
+    pub(super) fn sts_router(&self, sts: &Arc<Sts>) -> Router {
+        let figures = sts.clone();
+        let ops = Ops {
+            readiness: sts.clone(),
+            health_body: None,
+            access: self.access(),
+            metrics: self.metrics.clone(),
+            json: Some(Arc::new(move || figures.metrics_json())),
+        };
+        sts.router().merge(ops.routes())
+    }
+
+    pub(super) fn coordinator(
+        &self,
+        footing: &Footing,
+        keys: Arc<dyn KeySource>,
+        ring: Option<&KeyRing>,
+    ) -> Result<Arc<Coordinator>, StartError> {
+        Ok(Coordinator::new(
+            options::coordinator(self.settings, &self.issuer, ring)?,
+            self.clock.clone(),
+            self.random.clone(),
+            footing.authority.clone(),
+            keys,
+        ))
+    }
+
+    pub(super) fn coordinator_router(&self, coordinator: &Arc<Coordinator>) -> Router {
+        let ops = coordinator.ops_router(self.metrics.clone());
+        coordinator.router().merge(ops)
+    }
+
+    pub(super) fn gateway(
+        &self,
+        footing: &Footing,
+        journal: &Journal,
+        listeners: &Listeners,
+        (keys, sts): (Arc<dyn KeySource>, Arc<dyn Exchange>),
+        marks: Option<Arc<dyn ReplayMarks>>,
+    ) -> Arc<Gateway> {
+        Gateway::new(
+            options::gateway(self.settings, &self.issuer, listeners),
+            GatewayDeps {
+                clock: self.clock.clone(),
+                random: self.random.clone(),
+                authority: footing.authority.clone(),
+                journal: journal.clone(),
+                keys,
+                sts,
+                metrics: self.metrics.clone(),
+                marks,
+                resolver: None,
+            },
+        )
+    }
+
+    pub(super) async fn api(
+        &self,
+        footing: &Footing,
+        journal: &Journal,
+        keys: &Arc<KeyRing>,
+        evidence: Arc<dyn EvidenceBarrier>,
+    ) -> Result<Arc<Api>, StartError> {
+        let peppers = Peppers::derive(keys).map_err(|error| StartError::Keys(error.to_string()))?;
+        let zone_keys = KeysOf::new(keys.clone(), self.clock.clone(), self.random.clone());
+        let api = Api::new(
+            options::api(self.settings),
+            ApiParts {
+                store: footing.store.clone(),
+                journal: journal.clone(),
+                keys: keys.clone(),
+                peppers,
+                zone_keys: Arc::new(zone_keys),
+                evidence,
+                clock: self.clock.clone(),
+                random: self.random.clone(),
+                metrics: self.metrics.clone(),
+            },
+        );
+        api.seed_tokens()
+            .await
+            .map_err(|error| StartError::Store(error.to_string()))?;
+        Ok(api)
+    }
+
+    pub(super) fn audit_router(&self, audit: &Audit) -> Router {
+        let ops = Ops {
+            readiness: audit.readiness(),
+            health_body: None,
+            access: self.access(),
+            metrics: self.metrics.clone(),
+            json: Some(audit.json_metrics()),
+        };
+        audit
+            .router(self.settings.secret("AUDIT_ADMIN_TOKEN"))
+            .merge(ops.routes())
+            .layer(Observed::new(
+                "audit",
+                self.clock.clone(),
+                self.random.clone(),
+                false,
+            ))
+    }
+
+    /// Signs the admin audit chain with the audit key, where there is one.
+    pub(super) fn keyed(&self, store: Store) -> Store {
+        let key = self.settings.secret("AUDIT_HMAC_KEY");
+        match key.map(|key| hex::decode(key.expose())) {
+            Some(Ok(key)) => store.with_admin_audit_key(key.into()),
+            _ => store,
+        }
+    }
+}
