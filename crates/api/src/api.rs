@@ -14,7 +14,9 @@ use caracal_crypto::KeyRing;
 use caracal_crypto::client_secret::Peppers;
 use caracal_evidence::log::Journal;
 use caracal_http::ops::{Metrics, Ops};
-use caracal_http::{Failure, MetricsAccess, NotReady, Observed, Readiness, RequestContext};
+use caracal_http::{
+    Dependencies, Failure, MetricsAccess, NotReady, Observed, Readiness, RequestContext,
+};
 use caracal_store::{OutboxStatus, Store, StoreError};
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
@@ -108,6 +110,8 @@ pub struct ApiParts {
     pub random: Arc<dyn Random>,
     /// The process's metrics.
     pub metrics: Metrics,
+    /// What readiness asks for besides the store.
+    pub dependencies: Dependencies,
 }
 
 /// The Admin API.
@@ -126,6 +130,7 @@ pub struct Api {
     pub(crate) compiler: Compiler,
     pub(crate) hashing: Turns,
     metrics: Metrics,
+    dependencies: Dependencies,
     draining: AtomicBool,
 }
 
@@ -149,6 +154,7 @@ impl Api {
             clock: parts.clock,
             random: parts.random,
             metrics: parts.metrics,
+            dependencies: parts.dependencies,
             draining: AtomicBool::new(false),
         })
     }
@@ -302,6 +308,8 @@ impl Readiness for ReadyCheck {
         }
         let unreachable = |_| NotReady::with_dependency("store_unreachable", "store");
         api.store.ping().await.map_err(unreachable)?;
+        let needed = api.dependencies.check().await;
+        needed.map_err(|(name, reason)| NotReady::with_dependency(reason, name))?;
         let outbox = api.store.platform().outbox_stats().await;
         let outbox =
             outbox.map_err(|_| NotReady::with_dependency("outbox_unreachable", "store"))?;

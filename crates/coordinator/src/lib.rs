@@ -48,6 +48,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use caracal_core::{Clock, Random};
+use caracal_http::Dependencies;
 use caracal_http::ops::Metrics;
 use caracal_roles::KeySource;
 use caracal_store::{Authority, Store};
@@ -69,6 +70,7 @@ pub struct Coordinator {
     store: Store,
     authority: Arc<Authority>,
     keys: Arc<dyn KeySource>,
+    dependencies: Dependencies,
     limits: Arc<Limits>,
     refusals: Refusals,
     tally: Arc<Tally>,
@@ -77,7 +79,8 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// The role over a store, its fresh view and a source of verifying keys.
+    /// The role over a store, its fresh view and a source of verifying keys. `dependencies` is what
+    /// readiness asks for besides the store.
     #[must_use]
     pub fn new(
         options: CoordinatorOptions,
@@ -85,6 +88,7 @@ impl Coordinator {
         random: Arc<dyn Random>,
         authority: Arc<Authority>,
         keys: Arc<dyn KeySource>,
+        dependencies: Dependencies,
     ) -> Arc<Self> {
         Arc::new(Self {
             limits: Arc::new(Limits::new(&options, &clock)),
@@ -94,6 +98,7 @@ impl Coordinator {
             store: authority.store().clone(),
             authority,
             keys,
+            dependencies,
             refusals: Refusals::default(),
             tally: Arc::default(),
             tables: Tables::default(),

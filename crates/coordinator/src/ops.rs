@@ -44,7 +44,9 @@ impl Readiness for Coordinator {
         self.store.ping().await.map_err(|error| {
             tracing::warn!(%error, "ready_store_unreachable");
             NotReady::with_dependency("postgres_unreachable", "postgres")
-        })
+        })?;
+        let needed = self.dependencies.check().await;
+        needed.map_err(|(name, reason)| NotReady::with_dependency(reason, name))
     }
 
     fn ready_body(&self) -> Value {

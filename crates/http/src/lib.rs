@@ -17,5 +17,5 @@ pub use context::{RequestContext, TraceContext};
 pub use failure::Failure;
 pub use limit::{RetryAfter, WindowLimiter};
 pub use observe::{Observed, Reason};
-pub use ops::{MetricsAccess, NotReady, Readiness};
+pub use ops::{Dependencies, Dependency, MetricsAccess, NotReady, Readiness, WithDependencies};
 pub use serve::{Peer, ServeOptions, serve};

@@ -78,6 +78,72 @@ pub trait Readiness: Send + Sync {
     }
 }
 
+/// Something outside the process that a role can't work without.
+#[async_trait]
+pub trait Dependency: Send + Sync {
+    /// Its name in readiness bodies (`redis`, …).
+    fn name(&self) -> &'static str;
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    /// The machine reason (`redis_unreachable`, …).
+    async fn check(&self) -> Result<(), &'static str>;
+}
+
+/// What a role needs beyond its store, in the order in which readiness asks.
+#[derive(Clone, Default)]
+pub struct Dependencies(Vec<Arc<dyn Dependency>>);
+
+impl Dependencies {
+    /// These, in this order.
+    #[must_use]
+    pub fn new(dependencies: Vec<Arc<dyn Dependency>>) -> Self {
+        Self(dependencies)
+    }
+
+    /// Asks each; the first that can't be used answers with its name and reason.
+    ///
+    /// # Errors
+    /// The name and the reason.
+    pub async fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        for dependency in &self.0 {
+            let checked = dependency.check().await;
+            checked.map_err(|reason| (dependency.name(), reason))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.0.iter().map(|dependency| dependency.name());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// A role's own readiness, and then what it needs beyond its store.
+#[derive(Clone)]
+pub struct WithDependencies {
+    /// The role's own.
+    pub role: Arc<dyn Readiness>,
+    /// The rest.
+    pub dependencies: Dependencies,
+}
+
+#[async_trait]
+impl Readiness for WithDependencies {
+    async fn check(&self) -> Result<(), NotReady> {
+        self.role.check().await?;
+        let checked = self.dependencies.check().await;
+        checked.map_err(|(_, reason)| NotReady::with_reason(reason))
+    }
+
+    fn ready_body(&self) -> Value {
+        self.role.ready_body()
+    }
+}
+
 /// Who may read metrics: the bearer, or everybody in `dev` when none is set.
 #[derive(Debug, Clone)]
 pub struct MetricsAccess {

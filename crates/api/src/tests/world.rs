@@ -266,6 +266,7 @@ fn build(
         clock: clock.clone(),
         random: random.clone(),
         metrics: Metrics::detached(),
+        dependencies: caracal_http::Dependencies::default(),
     };
     Api::new(options.clone(), parts)
 }

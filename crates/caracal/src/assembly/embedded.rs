@@ -6,6 +6,7 @@ use std::sync::Arc;
 use caracal_audit::{Audit, AuditParts, StoreLedger};
 use caracal_core::{Clock, Random};
 use caracal_evidence::log::Journal;
+use caracal_http::Dependencies;
 use caracal_http::ops::Metrics;
 use caracal_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub(crate) async fn start(
         random,
         metrics,
         issuer: options::issuer(settings, &listeners),
+        dependencies: Dependencies::default(),
     };
     let keys = options::key_ring(settings)?;
     let footing = Footing::on(ground.keyed(open_store(&ground, home).await?));

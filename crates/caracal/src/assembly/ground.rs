@@ -12,7 +12,7 @@ use caracal_crypto::client_secret::Peppers;
 use caracal_evidence::log::Journal;
 use caracal_gateway::{Gateway, GatewayDeps, ReplayMarks};
 use caracal_http::ops::{Metrics, Ops};
-use caracal_http::{MetricsAccess, Observed};
+use caracal_http::{Dependencies, MetricsAccess, Observed, Readiness, WithDependencies};
 use caracal_roles::{Exchange, KeySource};
 use caracal_store::{Authority, Store};
 use caracal_sts::{Sts, StsDependencies};
@@ -30,6 +30,8 @@ pub(super) struct Ground<'a> {
     pub(super) random: Arc<dyn Random>,
     pub(super) metrics: Metrics,
     pub(super) issuer: String,
+    /// What every role needs besides its store.
+    pub(super) dependencies: Dependencies,
 }
 
 /// One role's store and its fresh view of it.
@@ -50,6 +52,13 @@ impl Ground<'_> {
     fn access(&self) -> MetricsAccess {
         let bearer = self.settings.secret("METRICS_BEARER");
         MetricsAccess::new(self.settings.mode, bearer)
+    }
+
+    fn ready(&self, role: Arc<dyn Readiness>) -> Arc<dyn Readiness> {
+        Arc::new(WithDependencies {
+            role,
+            dependencies: self.dependencies.clone(),
+        })
     }
 
     pub(super) fn sts(
@@ -76,7 +85,7 @@ impl Ground<'_> {
     pub(super) fn sts_router(&self, sts: &Arc<Sts>) -> Router {
         let figures = sts.clone();
         let ops = Ops {
-            readiness: sts.clone(),
+            readiness: self.ready(sts.clone()),
             health_body: None,
             access: self.access(),
             metrics: self.metrics.clone(),
@@ -97,6 +106,7 @@ impl Ground<'_> {
             self.random.clone(),
             footing.authority.clone(),
             keys,
+            self.dependencies.clone(),
         ))
     }
 
@@ -150,6 +160,7 @@ impl Ground<'_> {
                 clock: self.clock.clone(),
                 random: self.random.clone(),
                 metrics: self.metrics.clone(),
+                dependencies: self.dependencies.clone(),
             },
         );
         api.seed_tokens()
@@ -160,7 +171,7 @@ impl Ground<'_> {
 
     pub(super) fn audit_router(&self, audit: &Audit) -> Router {
         let ops = Ops {
-            readiness: audit.readiness(),
+            readiness: self.ready(audit.readiness()),
             health_body: None,
             access: self.access(),
             metrics: self.metrics.clone(),

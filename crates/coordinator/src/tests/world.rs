@@ -12,6 +12,7 @@ use caracal_core::{
     Clock, ManualClock, ResourceIdentifier, Scope, Secret, SeededRandom, SubjectType, Timestamp,
 };
 use caracal_crypto::{Claims, HmacKey, KeySet, MandateUse, SigningKey};
+use caracal_http::Dependencies;
 use caracal_http::ops::Metrics;
 use caracal_roles::{KeySource, KeysUnavailable};
 use caracal_store::entity::{
@@ -158,6 +159,7 @@ impl World {
             random.clone(),
             authority,
             keys.clone() as Arc<dyn KeySource>,
+            Dependencies::default(),
         );
         let router = coordinator
             .router()
