@@ -22,7 +22,7 @@ const QUEUE: usize = 16_384;
 const MAX_FIELD: usize = 8_192;
 
 /// Starts logging; the second call of a process does nothing.
-pub(crate) fn start(level: &str, service: &'static str, environment: &str) {
+pub(crate) fn start(level: &str, service: &str, environment: &str) {
     let level = match level {
         "debug" => Level::DEBUG,
         "warn" => Level::WARN,
@@ -42,7 +42,7 @@ pub(crate) fn start(level: &str, service: &'static str, environment: &str) {
     }
     let layer = JsonLines {
         level,
-        service,
+        service: service.to_owned(),
         environment: environment.to_owned(),
         lines,
     };
@@ -51,7 +51,7 @@ pub(crate) fn start(level: &str, service: &'static str, environment: &str) {
 
 struct JsonLines {
     level: Level,
-    service: &'static str,
+    service: String,
     environment: String,
     lines: SyncSender<Vec<u8>>,
 }
