@@ -51,7 +51,7 @@ def instant(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
 
 
-def eventually(look: Callable[[], Found | None], what: str, seconds: float = 5.0) -> Found:
+def eventually(look: Callable[[], Found | None], what: str, seconds: float = 20.0) -> Found:
     """Looks until there is something to see. Only for what the product shows with a delay: evidence
     on its way into the store, a record passing its expiry."""
     deadline = time.monotonic() + seconds

@@ -1,7 +1,13 @@
-"""Black-box tests: the built binary, driven by the published packages and plain HTTP."""
+"""Black-box tests: the built binary, driven by the published packages and plain HTTP.
+
+A test that takes a stack runs on both shapes: `embedded`, one process on a home directory, and
+`apart`, a process for each role on PostgreSQL and Redis. A test of what only one shape has says so
+with the mark `only(shape, why)`. `CARACAL_SHAPES` picks shapes.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -11,6 +17,7 @@ from caracalai_admin import AdminClient
 
 pytest.register_assert_rewrite(
     "answers",
+    "apart",
     "orchard",
     "rows_admin",
     "rows_coordinator",
@@ -20,16 +27,32 @@ pytest.register_assert_rewrite(
     "streaming",
 )
 
+from apart import TESTBED, Apart
 from orchard import Orchard
-from stack import BINARY, ROOMY, Stack
+from stack import BINARY, ROOMY, Embedded, Stack
 from upstream import Upstream
 
 StackFactory = Callable[..., Stack]
+SHAPES: dict[str, type[Embedded] | type[Apart]] = {"embedded": Embedded, "apart": Apart}
+CHOSEN = [name for name in os.environ.get("CARACAL_SHAPES", ",".join(SHAPES)).split(",") if name]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(shape, why): what only this shape has")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not session.config.option.collectonly and not BINARY.is_file():
-        pytest.exit(f"{BINARY} does not exist; `cargo build --bin caracal` makes it", returncode=2)
+    needed = {BINARY: "caracal"} | ({TESTBED: "caracal-testbed"} if "apart" in CHOSEN else {})
+    for path, name in needed.items():
+        if not session.config.option.collectonly and not path.is_file():
+            pytest.exit(f"{path} does not exist; `cargo build --bin {name}` makes it", returncode=2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "shape" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("only")
+        shapes = [name for name in CHOSEN if mark is None or name == mark.args[0]]
+        metafunc.parametrize("shape", shapes, scope="session")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -57,25 +80,26 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack that most tests share, with limits that a test session does not reach."""
-    running = Stack.start(tmp_path_factory.mktemp("shared") / "home", **ROOMY)
+    running = SHAPES[shape].start(tmp_path_factory.mktemp("shared") / "home", **ROOMY)
     yield running
-    running.stop()
+    running.close()
 
 
 @pytest.fixture
-def private_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackFactory]:
+def private_stack(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackFactory]:
     """Starts stacks for one test, with the settings that it names."""
     started: list[Stack] = []
 
     def start(**settings: str) -> Stack:
-        started.append(Stack.start(tmp_path_factory.mktemp("private") / "home", **settings))
+        home = tmp_path_factory.mktemp("private") / "home"
+        started.append(SHAPES[shape].start(home, **settings))
         return started[-1]
 
     yield start
     for running in started:
-        running.stop()
+        running.close()
 
 
 def admin_of(stack: Stack, http: httpx.Client) -> AdminClient:

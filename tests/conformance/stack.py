@@ -1,4 +1,4 @@
-"""A stack of the built binary, in a home directory of its own and on free ports."""
+"""What every stack of the built binary offers, whatever its shape; and the embedded shape."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,15 @@ ROOMY = {
 }
 
 
+def bare_environment(home: Path) -> dict[str, str]:
+    """What every process sees: nothing of the caller's Caracal settings."""
+    return {"PATH": os.environ.get("PATH", ""), "HOME": str(home.parent)}
+
+
 def environment(home: Path, **settings: str) -> dict[str, str]:
-    """What the binary sees: nothing of the caller's Caracal settings, every listener on a free port."""
+    """What the embedded stack sees: a home of its own, every listener on a free port."""
     listeners = {f"CARACAL_{role.upper()}_LISTEN": "127.0.0.1:0" for role in ROLES}
-    return {
-        "PATH": os.environ.get("PATH", ""),
-        "HOME": str(home.parent),
-        "CARACAL_HOME": str(home),
-        **listeners,
-        **settings,
-    }
+    return {**bare_environment(home), "CARACAL_HOME": str(home), **listeners, **settings}
 
 
 def run_binary(
@@ -56,29 +56,30 @@ def run_binary(
 
 
 @dataclass
-class Stack:
+class Stack(ABC):
     """A running stack."""
 
     home: Path
+    # What commands of this stack see.
     env: dict[str, str]
     addresses: dict[str, str]
     issuer: str
-    start_output: str
-    start_seconds: float
 
-    @classmethod
-    def start(cls, home: Path, **settings: str) -> Stack:
-        env = environment(home, **settings)
-        began = time.monotonic()
-        up = run_binary(["up"], env)
-        seconds = time.monotonic() - began
-        assert up.returncode == 0, f"caracal up failed:\n{up.stdout}\n{up.stderr}"
-        run = json.loads((home / "run.json").read_text())
-        return cls(home, env, run["addresses"], run["issuer"], up.stdout, seconds)
-
+    @abstractmethod
     def stop(self) -> None:
-        down = run_binary(["down"], self.env)
-        assert down.returncode == 0, f"caracal down failed:\n{down.stdout}\n{down.stderr}"
+        """Stops every process of it, in good order. What it stored stays."""
+
+    @abstractmethod
+    def again(self) -> Stack:
+        """The same stack, started again after a stop."""
+
+    @abstractmethod
+    def logs(self) -> str:
+        """Everything that its processes logged."""
+
+    def close(self) -> None:
+        """Stops it for good."""
+        self.stop()
 
     def command(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return run_binary(list(arguments), {**self.env, **settings})
@@ -103,3 +104,31 @@ class Stack:
     @property
     def operator_token(self) -> str:
         return self.secret("caracalCoordinatorToken")
+
+
+@dataclass
+class Embedded(Stack):
+    """`caracal up`: five roles in one process, on a home directory."""
+
+    start_output: str
+    start_seconds: float
+
+    @classmethod
+    def start(cls, home: Path, **settings: str) -> Embedded:
+        env = environment(home, **settings)
+        began = time.monotonic()
+        up = run_binary(["up"], env)
+        seconds = time.monotonic() - began
+        assert up.returncode == 0, f"caracal up failed:\n{up.stdout}\n{up.stderr}"
+        run = json.loads((home / "run.json").read_text())
+        return cls(home, env, run["addresses"], run["issuer"], up.stdout, seconds)
+
+    def stop(self) -> None:
+        down = run_binary(["down"], self.env)
+        assert down.returncode == 0, f"caracal down failed:\n{down.stdout}\n{down.stderr}"
+
+    def again(self) -> Embedded:
+        return Embedded.start(self.home)
+
+    def logs(self) -> str:
+        return (self.home / "caracal.log").read_text()
