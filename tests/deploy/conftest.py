@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from place import BINARY, succeed
+from place import BINARY, ROLES, succeed
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -14,7 +14,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def variables() -> dict[str, dict]:
-    """The binary's own table of variables, by name."""
-    schema = json.loads(succeed(BINARY, "config", "print", "--schema"))
-    return {row["name"]: row for row in schema["variables"]}
+def schema() -> list[dict]:
+    """The binary's own table of variables; a name has a row for each group of roles."""
+    return json.loads(succeed(BINARY, "config", "print", "--schema"))["variables"]
+
+
+@pytest.fixture(scope="session")
+def variables(schema: list[dict]) -> dict[str, dict[str, dict]]:
+    """The variables of each role, by name."""
+    return {role: {row["name"]: row for row in schema if role in row["roles"]} for role in ROLES}
