@@ -10,6 +10,7 @@ pub mod fields;
 pub mod message;
 pub mod publisher;
 pub mod reason;
+pub mod redis;
 pub mod signature;
 pub mod topic;
 

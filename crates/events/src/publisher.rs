@@ -14,6 +14,8 @@ use crate::topic::Topic;
 pub struct PublishError {
     /// The stream.
     pub topic: Topic,
+    /// Whether the transport is down and would have refused any message: no fault of this one.
+    pub is_outage: bool,
     /// What the transport said; no secrets.
     pub detail: String,
 }
