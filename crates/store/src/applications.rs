@@ -198,7 +198,7 @@ impl ZoneUnit {
     pub async fn update_application(&mut self, row: &Application) -> Result<bool, StoreError> {
         self.own(TABLE, &row.zone_id)?;
         let touched = self
-            .execute(
+            .execute_or_conflict(
                 TABLE,
                 "UPDATE applications SET name = $3, name_key = $4, traits = $5, secret_hash = $6,
                     sealed_secret = $7, updated_by = $8, updated_via_operator = $9, updated_at = $10

@@ -9,6 +9,9 @@
 //! and the next commit waits for that; so a position read later covers every commit acknowledged
 //! earlier.
 
+pub(crate) mod barrier;
+mod postgres;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +23,8 @@ use tokio::sync::watch;
 
 use crate::entity::wire_names;
 use crate::error::StoreError;
+
+pub(crate) use postgres::PostgresFeed;
 
 /// What kind of fact changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

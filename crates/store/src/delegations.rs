@@ -176,7 +176,7 @@ impl<A: Access> InZone<A> {
     /// # Errors
     /// [`StoreError`] when it can't be read.
     pub async fn has_parent_candidates(&self, target: &SessionId) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 AS n FROM delegations WHERE zone_id = $1 AND target_session_id = $2
+        let sql = "SELECT CAST(1 AS BIGINT) AS n FROM delegations WHERE zone_id = $1 AND target_session_id = $2
                 AND (accepted = $3 OR issuer_application_id = receiver_application_id) LIMIT 1";
         Ok(self.number(TABLE, sql, params![target, true]).await? > 0)
     }

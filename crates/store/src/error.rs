@@ -56,7 +56,7 @@ impl StoreError {
     }
 }
 
-/// Why a store file was not opened.
+/// Why a store was not opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process holds the file.
@@ -92,6 +92,25 @@ pub enum OpenError {
         /// Its name.
         name: String,
     },
+    /// The schema is older than this build needs.
+    #[error("the database's schema is not up to date; run `caracal migrate`")]
+    NotMigrated,
+    /// The database holds another product's tables.
+    #[error(
+        "the database holds another product's schema, which is not adopted; use an empty database"
+    )]
+    ForeignSchema,
+    /// The login may not act as the service's role.
+    #[error("the database login can't act as {role}: {detail}")]
+    Role {
+        /// The role.
+        role: &'static str,
+        /// The database's answer.
+        detail: String,
+    },
+    /// The database's URL can't be used. The text never holds the URL.
+    #[error("the database URL can't be used: {0}")]
+    Url(String),
     /// Anything else.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -7,30 +7,51 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use caracal_core::Timestamp;
 use caracal_core::id::ZoneId;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, QueryResult, Statement, Value,
-};
-use tokio::sync::OwnedSemaphorePermit;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
 
 use crate::change::{Change, ChangeKind};
-use crate::dialect::sqlite::explain;
+use crate::dialect::Dialect;
+use crate::dialect::postgres::{self, Scope};
+use crate::dialect::sqlite;
 use crate::error::StoreError;
 use crate::page::{Cursor, Page, Slice};
 use crate::sql::{Bind, Entity, Row, Where, params, placeholders};
-use crate::store::Inner;
+use crate::store::{Inner, Readers, WriterTurn};
 
 /// What a handle may do.
 pub trait Access: Sealed + Send + Sync {}
 
 mod sealed {
-    use sea_orm::{ConnectionTrait, DatabaseConnection};
+    use sea_orm::{QueryResult, Statement};
 
+    use super::{Inner, Scope, StoreError};
+
+    #[allow(
+        private_interfaces,
+        reason = "only this crate can name or implement it"
+    )]
     pub trait Sealed {
-        type Db: ConnectionTrait;
-        fn db<'a>(&'a self, readers: &'a DatabaseConnection) -> &'a Self::Db;
+        /// The rows of a statement.
+        fn rows(
+            &self,
+            inner: &Inner,
+            scope: Scope<'_>,
+            table: &'static str,
+            statement: Statement,
+        ) -> impl Future<Output = Result<Vec<QueryResult>, StoreError>> + Send;
+
+        /// Its first row.
+        fn row(
+            &self,
+            inner: &Inner,
+            scope: Scope<'_>,
+            table: &'static str,
+            statement: Statement,
+        ) -> impl Future<Output = Result<Option<QueryResult>, StoreError>> + Send;
     }
 }
 use sealed::Sealed;
@@ -40,10 +61,41 @@ use sealed::Sealed;
 pub struct Reading(());
 
 impl Access for Reading {}
+#[allow(
+    private_interfaces,
+    reason = "only this crate can name or implement it"
+)]
 impl Sealed for Reading {
-    type Db = DatabaseConnection;
-    fn db<'a>(&'a self, readers: &'a DatabaseConnection) -> &'a DatabaseConnection {
-        readers
+    async fn rows(
+        &self,
+        inner: &Inner,
+        scope: Scope<'_>,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, StoreError> {
+        match inner.readers() {
+            Readers::Sqlite(readers) => {
+                let found = readers.query_all_raw(statement).await;
+                found.map_err(|e| sqlite::explain(table, &e))
+            }
+            Readers::Postgres(readers) => postgres::rows(readers, scope, table, statement).await,
+        }
+    }
+
+    async fn row(
+        &self,
+        inner: &Inner,
+        scope: Scope<'_>,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<Option<QueryResult>, StoreError> {
+        match inner.readers() {
+            Readers::Sqlite(readers) => {
+                let found = readers.query_one_raw(statement).await;
+                found.map_err(|e| sqlite::explain(table, &e))
+            }
+            Readers::Postgres(readers) => postgres::row(readers, scope, table, statement).await,
+        }
     }
 }
 
@@ -53,15 +105,41 @@ pub struct Writing {
     tx: DatabaseTransaction,
     changes: BTreeSet<Change>,
     enqueued: bool,
+    /// A server undoes a transaction whose statement failed, and answers its commit as if nothing
+    /// were wrong: such a unit must not say that it committed.
+    failed: AtomicBool,
     /// Dropped last: the next writer begins when this one is published.
-    _turn: OwnedSemaphorePermit,
+    _turn: WriterTurn,
 }
 
 impl Access for Writing {}
+#[allow(
+    private_interfaces,
+    reason = "only this crate can name or implement it"
+)]
 impl Sealed for Writing {
-    type Db = DatabaseTransaction;
-    fn db<'a>(&'a self, _: &'a DatabaseConnection) -> &'a DatabaseTransaction {
-        &self.tx
+    async fn rows(
+        &self,
+        inner: &Inner,
+        _: Scope<'_>,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, StoreError> {
+        self.refuse_failed()?;
+        let found = self.tx.query_all_raw(statement).await;
+        found.map_err(|e| self.fail(inner, inner.explain(table, &e)))
+    }
+
+    async fn row(
+        &self,
+        inner: &Inner,
+        _: Scope<'_>,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<Option<QueryResult>, StoreError> {
+        self.refuse_failed()?;
+        let found = self.tx.query_one_raw(statement).await;
+        found.map_err(|e| self.fail(inner, inner.explain(table, &e)))
     }
 }
 
@@ -141,12 +219,11 @@ impl<A: Access> InZone<A> {
     ) -> Result<Option<T>, StoreError> {
         let sql = format!("SELECT {} FROM {} {tail}", T::COLUMNS, T::TABLE);
         let statement = self.statement(sql, values);
+        let scope = Scope::Zone(&self.zone);
         let row = self
             .access
-            .db(self.inner.readers())
-            .query_one_raw(statement)
-            .await
-            .map_err(|e| explain(T::TABLE, &e))?;
+            .row(&self.inner, scope, T::TABLE, statement)
+            .await?;
         row.map(|row| T::read(&Row::new(&row, T::TABLE)))
             .transpose()
     }
@@ -196,11 +273,8 @@ impl<A: Access> InZone<A> {
         values: Vec<Value>,
     ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = self.statement(sql.into(), values);
-        self.access
-            .db(self.inner.readers())
-            .query_all_raw(statement)
-            .await
-            .map_err(|e| explain(table, &e))
+        let scope = Scope::Zone(&self.zone);
+        self.access.rows(&self.inner, scope, table, statement).await
     }
 
     /// The integer `n` of the first row of a `SELECT`, 0 when there is none.
@@ -222,7 +296,7 @@ impl<A: Access> InZone<A> {
         let mut all = Vec::with_capacity(values.len() + 1);
         all.push(self.zone.bind());
         all.extend(values);
-        let backend = self.access.db(self.inner.readers()).get_database_backend();
+        let backend = self.inner.dialect().backend();
         tracing::trace!(target: "caracal_store::sql", sql);
         Statement::from_sql_and_values(backend, sql, all)
     }
@@ -232,7 +306,7 @@ impl ZoneUnit {
     pub(crate) fn writing(
         inner: Arc<Inner>,
         zone: ZoneId,
-        turn: OwnedSemaphorePermit,
+        turn: WriterTurn,
         tx: DatabaseTransaction,
     ) -> Self {
         Self {
@@ -263,13 +337,18 @@ impl ZoneUnit {
             tx,
             changes,
             enqueued,
+            failed,
             _turn: turn,
         } = access;
-        write_changes(&tx, &zone, &changes, inner.now()).await?;
+        refuse_failed(&failed)?;
+        write_changes(&tx, &inner, &zone, &changes).await?;
+        if enqueued && inner.dialect() == Dialect::Postgres {
+            wake_publishers(&tx, &zone).await?;
+        }
         match tx.commit().await {
             Ok(()) => {
                 if !changes.is_empty() {
-                    inner.feed.publish(&zone, changes);
+                    inner.publish(&zone, changes);
                 }
                 if enqueued {
                     inner.outbox.notify_one();
@@ -278,7 +357,7 @@ impl ZoneUnit {
                 Ok(())
             }
             Err(error) => {
-                inner.feed.publish_doubt(&zone);
+                inner.publish_doubt(&zone);
                 Err(StoreError::Unavailable(error.to_string()))
             }
         }
@@ -316,11 +395,25 @@ impl ZoneUnit {
         values: Vec<Value>,
     ) -> Result<u64, StoreError> {
         let statement = self.statement(sql.into(), values);
-        let result = self.access.tx.execute_raw(statement).await;
-        Ok(result.map_err(|e| explain(table, &e))?.rows_affected())
+        self.access.execute(&self.inner, table, statement).await
     }
 
-    /// Inserts one row; the first of `columns` is `zone_id` and takes the handle's zone.
+    /// Runs a statement that may break a uniqueness rule; when it does, the unit goes on as if it had
+    /// not been run.
+    pub(crate) async fn execute_or_conflict(
+        &mut self,
+        table: &'static str,
+        sql: impl Into<String>,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let statement = self.statement(sql.into(), values);
+        self.access
+            .execute_or_conflict(&self.inner, table, statement)
+            .await
+    }
+
+    /// Inserts one row; the first of `columns` is `zone_id` and takes the handle's zone. When a
+    /// uniqueness rule forbids it, the unit goes on as if it had not been tried.
     pub(crate) async fn insert(
         &mut self,
         table: &'static str,
@@ -330,7 +423,8 @@ impl ZoneUnit {
         debug_assert!(columns.starts_with("zone_id"), "{table} has a zone");
         let marks = placeholders(1, values.len() + 1);
         let sql = format!("INSERT INTO {table} ({columns}) VALUES ({marks})");
-        self.execute(table, sql, values).await.map(|_| ())
+        let statement = self.statement(sql, values);
+        self.access.insert(&self.inner, table, statement).await
     }
 }
 
@@ -384,20 +478,20 @@ impl<A: Access> OnPlatform<A> {
         sql: impl Into<String>,
         values: Vec<Value>,
     ) -> Result<Vec<QueryResult>, StoreError> {
-        let db = self.access.db(self.inner.readers());
-        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-        db.query_all_raw(statement)
+        let statement = self.statement(sql.into(), values);
+        self.access
+            .rows(&self.inner, Scope::Platform, table, statement)
             .await
-            .map_err(|e| explain(table, &e))
+    }
+
+    fn statement(&self, sql: String, values: Vec<Value>) -> Statement {
+        tracing::trace!(target: "caracal_store::sql", sql);
+        Statement::from_sql_and_values(self.inner.dialect().backend(), sql, values)
     }
 }
 
 impl PlatformUnit {
-    pub(crate) fn writing(
-        inner: Arc<Inner>,
-        turn: OwnedSemaphorePermit,
-        tx: DatabaseTransaction,
-    ) -> Self {
+    pub(crate) fn writing(inner: Arc<Inner>, turn: WriterTurn, tx: DatabaseTransaction) -> Self {
         Self {
             access: Writing::new(turn, tx),
             inner,
@@ -411,8 +505,12 @@ impl PlatformUnit {
     /// [`StoreError::Unavailable`] when the commit failed or its outcome is unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
         let Writing {
-            tx, _turn: turn, ..
+            tx,
+            failed,
+            _turn: turn,
+            ..
         } = self.access;
+        refuse_failed(&failed)?;
         finish(async move {
             let result = tx.commit().await;
             drop(turn);
@@ -428,13 +526,12 @@ impl PlatformUnit {
         sql: impl Into<String>,
         values: Vec<Value>,
     ) -> Result<u64, StoreError> {
-        let backend = self.access.tx.get_database_backend();
-        let statement = Statement::from_sql_and_values(backend, sql, values);
-        let result = self.access.tx.execute_raw(statement).await;
-        Ok(result.map_err(|e| explain(table, &e))?.rows_affected())
+        let statement = self.statement(sql.into(), values);
+        self.access.execute(&self.inner, table, statement).await
     }
 
-    /// Inserts one row.
+    /// Inserts one row. When a uniqueness rule forbids it, the unit goes on as if it had not been
+    /// tried.
     pub(crate) async fn insert(
         &mut self,
         table: &'static str,
@@ -443,19 +540,105 @@ impl PlatformUnit {
     ) -> Result<(), StoreError> {
         let marks = placeholders(1, values.len());
         let sql = format!("INSERT INTO {table} ({columns}) VALUES ({marks})");
-        self.execute(table, sql, values).await.map(|_| ())
+        let statement = self.statement(sql, values);
+        self.access.insert(&self.inner, table, statement).await
     }
 }
 
 impl Writing {
-    fn new(turn: OwnedSemaphorePermit, tx: DatabaseTransaction) -> Self {
+    fn new(turn: WriterTurn, tx: DatabaseTransaction) -> Self {
         Self {
             tx,
             changes: BTreeSet::new(),
             enqueued: false,
+            failed: AtomicBool::new(false),
             _turn: turn,
         }
     }
+
+    fn refuse_failed(&self) -> Result<(), StoreError> {
+        refuse_failed(&self.failed)
+    }
+
+    /// Remembers that a server has given the transaction up; a file only undoes the statement.
+    fn fail(&self, inner: &Inner, error: StoreError) -> StoreError {
+        if inner.dialect() == Dialect::Postgres {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+
+    async fn execute(
+        &self,
+        inner: &Inner,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<u64, StoreError> {
+        self.refuse_failed()?;
+        match self.tx.execute_raw(statement).await {
+            Ok(result) => Ok(result.rows_affected()),
+            Err(error) => Err(self.fail(inner, inner.explain(table, &error))),
+        }
+    }
+
+    async fn insert(
+        &self,
+        inner: &Inner,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<(), StoreError> {
+        if inner.dialect() == Dialect::Sqlite {
+            return self.execute(inner, table, statement).await.map(|_| ());
+        }
+        // Costs nothing when the row is new; else the same again says which rule forbids it.
+        let mut careful = statement.clone();
+        careful.sql.push_str(" ON CONFLICT DO NOTHING");
+        if self.execute(inner, table, careful).await? == 0 {
+            self.execute_or_conflict(inner, table, statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute_or_conflict(
+        &self,
+        inner: &Inner,
+        table: &'static str,
+        statement: Statement,
+    ) -> Result<u64, StoreError> {
+        if inner.dialect() == Dialect::Sqlite {
+            return self.execute(inner, table, statement).await;
+        }
+        self.savepoint(inner, "SAVEPOINT statement").await?;
+        match self.execute(inner, table, statement).await {
+            Ok(touched) => {
+                self.savepoint(inner, "RELEASE SAVEPOINT statement").await?;
+                Ok(touched)
+            }
+            Err(error) => {
+                self.failed.store(false, Ordering::Relaxed);
+                self.savepoint(inner, "ROLLBACK TO SAVEPOINT statement")
+                    .await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn savepoint(&self, inner: &Inner, command: &str) -> Result<(), StoreError> {
+        self.refuse_failed()?;
+        match self.tx.execute_unprepared(command).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.fail(inner, inner.explain("store", &error))),
+        }
+    }
+}
+
+fn refuse_failed(failed: &AtomicBool) -> Result<(), StoreError> {
+    if failed.load(Ordering::Relaxed) {
+        return Err(StoreError::Unavailable(
+            "an earlier statement of the unit failed".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Runs a commit to its end, whatever happens to the caller: a request that goes away must not leave
@@ -476,27 +659,24 @@ const CHANGES_PER_STATEMENT: usize = 200;
 
 async fn write_changes(
     tx: &DatabaseTransaction,
+    inner: &Inner,
     zone: &ZoneId,
     changes: &BTreeSet<Change>,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
     const TABLE: &str = "zone_changes";
     if changes.is_empty() {
         return Ok(());
     }
-    let backend = tx.get_database_backend();
+    let now = inner.now();
+    let dialect = inner.dialect();
+    let backend = dialect.backend();
     let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
-    let advance = Statement::from_sql_and_values(
-        backend,
-        "INSERT INTO zone_sequences (zone_id, seq) VALUES ($1, $2)
-         ON CONFLICT (zone_id) DO UPDATE SET seq = zone_sequences.seq + excluded.seq
-         RETURNING seq",
-        params![zone, count],
-    );
+    let advance =
+        Statement::from_sql_and_values(backend, dialect.advance_sequence(), params![zone, count]);
     let row = tx
         .query_one_raw(advance)
         .await
-        .map_err(|e| explain(TABLE, &e))?;
+        .map_err(|e| inner.explain(TABLE, &e))?;
     let row = row.ok_or_else(|| StoreError::corrupt(TABLE, "no sequence"))?;
     let last: i64 = Row::new(&row, TABLE).get("seq")?;
     let mut seq = last - count;
@@ -517,7 +697,7 @@ async fn write_changes(
         let insert = Statement::from_sql_and_values(backend, sql, values);
         tx.execute_raw(insert)
             .await
-            .map_err(|e| explain(TABLE, &e))?;
+            .map_err(|e| inner.explain(TABLE, &e))?;
     }
     if last / KEPT_CHANGES != (last - count) / KEPT_CHANGES {
         let prune = Statement::from_sql_and_values(
@@ -527,7 +707,20 @@ async fn write_changes(
         );
         tx.execute_raw(prune)
             .await
-            .map_err(|e| explain(TABLE, &e))?;
+            .map_err(|e| inner.explain(TABLE, &e))?;
     }
     Ok(())
+}
+
+/// Wakes the publishers of all processes when the transaction commits.
+async fn wake_publishers(tx: &DatabaseTransaction, zone: &ZoneId) -> Result<(), StoreError> {
+    let notify = Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "SELECT pg_notify('caracal_outbox', $1)",
+        params![zone],
+    );
+    let notified = tx.query_one_raw(notify).await;
+    notified
+        .map(|_| ())
+        .map_err(|e| postgres::explain("outbox", &e))
 }

@@ -204,7 +204,8 @@ impl<A: Access> OnPlatform<A> {
     /// # Errors
     /// [`StoreError`] when they can't be read.
     pub async fn receipt_stats(&self) -> Result<ReceiptStats, StoreError> {
-        let sql = "SELECT (SELECT COALESCE(SUM(receipts), 0) FROM idempotency_counters) AS held,
+        let sql = "SELECT (SELECT CAST(COALESCE(SUM(receipts), 0) AS BIGINT)
+                    FROM idempotency_counters) AS held,
                 (SELECT created_at FROM idempotency_receipts ORDER BY expires_at LIMIT 1) AS oldest";
         let rows = self.query(TABLE, sql, vec![]).await?;
         let Some(row) = rows.first().map(|row| Row::new(row, TABLE)) else {

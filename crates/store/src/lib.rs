@@ -17,6 +17,7 @@ mod applications;
 mod authority;
 mod authority_records;
 mod change;
+mod copy;
 mod delegations;
 mod dialect;
 pub mod entity;
@@ -29,7 +30,9 @@ mod outbox;
 mod page;
 mod policies;
 mod providers;
+mod recovery;
 mod resources;
+mod sealed;
 mod sessions;
 mod settings;
 mod signing_keys;
@@ -44,7 +47,12 @@ pub use applications::{ApplicationCounts, RowStatus};
 pub use authority::{Authority, AuthorityLimits, Unavailable, ZoneView};
 pub use authority_records::AuthorityRecordFilter;
 pub use change::{Change, ChangeFeed, ChangeKind, Changes, EmbeddedFeed};
+pub use copy::{SchemaMigration, copy_sqlite};
 pub use delegations::{BudgetOutcome, DelegationFilter};
+pub use dialect::postgres::{
+    AppliedMigration, PlannedMigration, PostgresFindings, PostgresOptions, ServiceRole, can_act_as,
+    drop_schemas, give_login, inspect_postgres, migrate_postgres, plan_postgres,
+};
 pub use error::{OpenError, StoreError, UniqueConstraint};
 pub use evidence::{
     AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditRecord, AuditSearch,
@@ -59,8 +67,9 @@ pub use outbox::{OutboxMessage, OutboxStats, OutboxStatus};
 pub use page::{Cursor, MAX_PAGE, Page, Slice};
 pub use policies::{NewPolicySetVersion, NewPolicyVersion, PolicySetCounts};
 pub use resources::{ResourceCounts, ResourceFilter};
+pub use sealed::{SEALED_COLUMNS, SealedColumn, SealedRow};
 pub use sessions::{DueSession, EndSession, LifecycleKind, SessionFilter, SlotsOf, Through};
 pub use settings::{Setting, SettingName};
 pub use signing_keys::published;
-pub use store::Store;
+pub use store::{PlatformLane, Store};
 pub use zones::{EndedAuthority, EndedSession, LiveAuthority, ZoneFilter};

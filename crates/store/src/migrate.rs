@@ -1,4 +1,5 @@
-//! Schema migrations: forward only, embedded in the binary, checked by their SHA-256.
+//! Schema migrations: forward only, embedded in the binary, checked by their SHA-256. Here is what a
+//! file's are; a server's are in `dialect::postgres`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use caracal_core::Timestamp;
@@ -71,10 +72,10 @@ pub(crate) async fn run(
     Ok(())
 }
 
-struct Applied {
-    version: i64,
-    name: String,
-    checksum: String,
+pub(crate) struct Applied {
+    pub(crate) version: i64,
+    pub(crate) name: String,
+    pub(crate) checksum: String,
 }
 
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<Applied>, OpenError> {
@@ -95,7 +96,11 @@ async fn applied(db: &impl ConnectionTrait) -> Result<Vec<Applied>, OpenError> {
     Ok(out)
 }
 
-fn refuse_unknown(applied: &[Applied], migrations: &[Migration]) -> Result<(), OpenError> {
+/// Refuses a schema that was not made by exactly these migrations.
+pub(crate) fn refuse_unknown(
+    applied: &[Applied],
+    migrations: &[Migration],
+) -> Result<(), OpenError> {
     let known = migrations.last().map_or(0, |m| m.version);
     if let Some(newest) = applied.last().filter(|row| row.version > known) {
         return Err(OpenError::SchemaTooNew {
@@ -114,7 +119,7 @@ fn refuse_unknown(applied: &[Applied], migrations: &[Migration]) -> Result<(), O
     Ok(())
 }
 
-fn checksum(sql: &str) -> String {
+pub(crate) fn checksum(sql: &str) -> String {
     hex::encode(digest(&SHA256, sql.as_bytes()))
 }
 

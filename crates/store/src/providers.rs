@@ -142,7 +142,7 @@ impl ZoneUnit {
     pub async fn update_provider(&mut self, row: &Provider) -> Result<bool, StoreError> {
         self.own(TABLE, &row.zone_id)?;
         let touched = self
-            .execute(
+            .execute_or_conflict(
                 TABLE,
                 "UPDATE providers SET name = $3, identifier = $4, kind = $5, config = $6,
                     secret_config_keys = $7, sealed_config = $8, connectivity_failed_at = $9,
@@ -224,7 +224,7 @@ impl ZoneUnit {
     ) -> Result<bool, StoreError> {
         let now = self.now();
         let touched = self
-            .execute(
+            .execute_or_conflict(
                 TABLE,
                 "UPDATE providers SET archived_at = NULL, updated_at = $3, updated_by = $4,
                     updated_via_operator = $5

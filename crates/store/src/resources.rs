@@ -223,7 +223,7 @@ impl ZoneUnit {
     pub async fn update_resource(&mut self, row: &Resource) -> Result<bool, StoreError> {
         self.own(TABLE, &row.zone_id)?;
         let touched = self
-            .execute(
+            .execute_or_conflict(
                 TABLE,
                 "UPDATE resources SET name = $3, identifier = $4, upstream_url = $5, scopes = $6,
                     credential_provider_id = $7, operations = $8, operation_enforcement = $9,

@@ -309,7 +309,7 @@ impl<A: Access> InZone<A> {
     ) -> Result<i64, StoreError> {
         let live = match of {
             SlotsOf::Zone => {
-                let sql = "SELECT SUM(live) AS n FROM session_counters WHERE zone_id = $1";
+                let sql = "SELECT CAST(SUM(live) AS BIGINT) AS n FROM session_counters WHERE zone_id = $1";
                 self.number("session_counters", sql, vec![]).await?
             }
             SlotsOf::Application(id) => {

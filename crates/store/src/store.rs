@@ -4,17 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use caracal_core::id::ZoneId;
 use caracal_core::{Clock, Random, Secret, Timestamp};
 use parking_lot::RwLock;
+use sea_orm::sqlx::postgres::PgPool;
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
+    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
     TransactionTrait,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::change::{ChangeFeed, EmbeddedFeed};
-use crate::dialect::sqlite::{self, ACQUIRE_TIMEOUT, FileLock, explain};
+use crate::change::{Change, ChangeFeed, EmbeddedFeed, PostgresFeed};
+use crate::dialect::Dialect;
+use crate::dialect::postgres::{self, Pools, PostgresOptions, Scope, Turns};
+use crate::dialect::sqlite::{self, ACQUIRE_TIMEOUT, FileLock};
 use crate::error::{OpenError, StoreError};
 use crate::handle::{InZone, OnPlatform, PlatformReader, PlatformUnit, ZoneReader, ZoneUnit};
 use crate::migrate::{self, MIGRATIONS};
@@ -30,18 +34,80 @@ pub struct Store {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    database: Database,
+    waiting: AtomicUsize,
+    pub(crate) outbox: Arc<Notify>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    audit_key: RwLock<Option<Arc<Secret<Vec<u8>>>>>,
+    schema_version: i64,
+}
+
+#[derive(Debug)]
+enum Database {
+    Sqlite(SqliteFile),
+    Postgres(PostgresServer),
+}
+
+/// A file that this process owns.
+#[derive(Debug)]
+struct SqliteFile {
     readers: DatabaseConnection,
     writer: DatabaseConnection,
     /// One permit: held from before a transaction begins until its changes are published, so that
     /// commits are published in their order.
     turn: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    pub(crate) feed: Arc<EmbeddedFeed>,
-    pub(crate) outbox: Arc<Notify>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn Random>,
-    audit_key: RwLock<Option<Arc<Secret<Vec<u8>>>>>,
+    feed: Arc<EmbeddedFeed>,
     _lock: FileLock,
+}
+
+/// A server that many processes share.
+#[derive(Debug)]
+struct PostgresServer {
+    pools: Pools,
+    turns: Turns,
+    feed: Arc<PostgresFeed>,
+}
+
+/// The right to be the writer, until dropped.
+#[derive(Debug)]
+pub(crate) enum WriterTurn {
+    /// Of the whole file.
+    File { _permit: OwnedSemaphorePermit },
+    /// Of one zone, or of one kind of work on what belongs to no zone, in this process.
+    Queue { _turn: postgres::Turn },
+    /// Beside every other.
+    Free,
+}
+
+/// The connections that reads go to.
+pub(crate) enum Readers<'a> {
+    Sqlite(&'a DatabaseConnection),
+    Postgres(&'a PgPool),
+}
+
+/// Kinds of work on what belongs to no zone. On a shared server, units of one lane come one after
+/// the other over all processes; units of different lanes don't wait for each other. In a file there
+/// is one writer anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlatformLane {
+    /// Administration, and the chain that tells of it.
+    Administration,
+    /// Storing evidence.
+    Evidence,
+    /// Publishing messages: not serial, rows are locked one by one.
+    Publishing,
+}
+
+impl PlatformLane {
+    /// The numbers are any that no hash of a zone is likely to be.
+    fn lock(self) -> Option<i64> {
+        match self {
+            Self::Administration => Some(1),
+            Self::Evidence => Some(2),
+            Self::Publishing => None,
+        }
+    }
 }
 
 impl Store {
@@ -60,20 +126,70 @@ impl Store {
         let writer = sqlite::connect_writer(path).await?;
         migrate::run(&writer, MIGRATIONS, clock.now()).await?;
         let readers = sqlite::connect_readers(path, &writer).await?;
-        Ok(Self {
+        let file = SqliteFile {
+            readers,
+            writer,
+            turn: Arc::new(Semaphore::new(1)),
+            feed: Arc::new(EmbeddedFeed::default()),
+            _lock: lock,
+        };
+        let version = MIGRATIONS.last().map_or(0, |newest| newest.version);
+        Ok(Self::new(Database::Sqlite(file), version, clock, random))
+    }
+
+    /// Opens a PostgreSQL database that [`migrate_postgres`](crate::migrate_postgres) has brought to
+    /// this build's schema. Many processes may.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the URL can't be used, the server does not answer, the login may not act as the
+    /// role, or the schema is older or newer than this build's.
+    pub async fn open_postgres(
+        options: PostgresOptions,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let pools = Pools::open(&options).await?;
+        let version = postgres::check_schema(&pools).await?;
+        let feed = Arc::new(PostgresFeed::new(
+            pools.connector.clone(),
+            pools.readers.clone(),
+        ));
+        let server = PostgresServer {
+            pools,
+            turns: Turns::default(),
+            feed,
+        };
+        Ok(Self::new(
+            Database::Postgres(server),
+            version,
+            clock,
+            random,
+        ))
+    }
+
+    fn new(
+        database: Database,
+        schema_version: i64,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
-                readers,
-                writer,
-                turn: Arc::new(Semaphore::new(1)),
+                database,
                 waiting: AtomicUsize::new(0),
-                feed: Arc::new(EmbeddedFeed::default()),
                 outbox: Arc::new(Notify::new()),
                 clock,
                 random,
                 audit_key: RwLock::new(None),
-                _lock: lock,
+                schema_version,
             }),
-        })
+        }
+    }
+
+    /// The number of the newest migration of the schema.
+    #[must_use]
+    pub fn schema_version(&self) -> i64 {
+        self.inner.schema_version
     }
 
     /// Sets the key that signs the admin audit chain; without one, rows are chained but unsigned.
@@ -96,11 +212,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when the writer does not become free within five seconds.
     pub async fn begin(&self, zone: &ZoneId) -> Result<ZoneUnit, StoreError> {
-        let (permit, tx) = self.inner.begin().await?;
+        let (turn, tx) = self
+            .inner
+            .begin(Scope::Zone(zone), Some(lock_of(zone)))
+            .await?;
         Ok(InZone::writing(
             Arc::clone(&self.inner),
             zone.clone(),
-            permit,
+            turn,
             tx,
         ))
     }
@@ -116,14 +235,28 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when the writer does not become free within five seconds.
     pub async fn begin_platform(&self) -> Result<PlatformUnit, StoreError> {
-        let (permit, tx) = self.inner.begin().await?;
-        Ok(OnPlatform::writing(Arc::clone(&self.inner), permit, tx))
+        self.begin_platform_work(PlatformLane::Administration).await
+    }
+
+    /// The same for another kind of work than administration.
+    ///
+    /// # Errors
+    /// As for [`Store::begin_platform`].
+    pub async fn begin_platform_work(
+        &self,
+        lane: PlatformLane,
+    ) -> Result<PlatformUnit, StoreError> {
+        let (turn, tx) = self.inner.begin(Scope::Platform, lane.lock()).await?;
+        Ok(OnPlatform::writing(Arc::clone(&self.inner), turn, tx))
     }
 
     /// Where changes are announced.
     #[must_use]
     pub fn changes(&self) -> Arc<dyn ChangeFeed> {
-        Arc::clone(&self.inner.feed) as Arc<dyn ChangeFeed>
+        match &self.inner.database {
+            Database::Sqlite(file) => Arc::clone(&file.feed) as Arc<dyn ChangeFeed>,
+            Database::Postgres(server) => Arc::clone(&server.feed) as Arc<dyn ChangeFeed>,
+        }
     }
 
     /// Notified after every commit that put a message into the outbox.
@@ -137,18 +270,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.inner
-            .readers
-            .ping()
-            .await
-            .map_err(|e| explain("store", &e))
+        match self.inner.readers() {
+            Readers::Sqlite(readers) => {
+                let asked = readers.ping().await;
+                asked.map_err(|e| sqlite::explain("store", &e))
+            }
+            Readers::Postgres(readers) => postgres::ping(readers).await,
+        }
     }
 
     /// Closes the connections; handles that are still open fail from now on. Call it at shutdown, so
     /// that the journal is folded into the file.
     pub async fn close(&self) {
-        let _ = self.inner.readers.close_by_ref().await;
-        let _ = self.inner.writer.close_by_ref().await;
+        match &self.inner.database {
+            Database::Sqlite(file) => {
+                let _ = file.readers.close_by_ref().await;
+                let _ = file.writer.close_by_ref().await;
+            }
+            Database::Postgres(server) => server.pools.close().await,
+        }
     }
 }
 
@@ -157,39 +297,104 @@ impl Inner {
         self.clock.now()
     }
 
-    pub(crate) fn readers(&self) -> &DatabaseConnection {
-        &self.readers
+    pub(crate) fn readers(&self) -> Readers<'_> {
+        match &self.database {
+            Database::Sqlite(file) => Readers::Sqlite(&file.readers),
+            Database::Postgres(server) => Readers::Postgres(&server.pools.readers),
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match &self.database {
+            Database::Sqlite(_) => Dialect::Sqlite,
+            Database::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// What a failed statement on `table` means to the caller.
+    pub(crate) fn explain(&self, table: &'static str, error: &DbErr) -> StoreError {
+        match self.dialect() {
+            Dialect::Sqlite => sqlite::explain(table, error),
+            Dialect::Postgres => postgres::explain(table, error),
+        }
+    }
+
+    /// Tells the process's caches of a commit; on a server they ask it themselves.
+    pub(crate) fn publish(&self, zone: &ZoneId, changes: impl IntoIterator<Item = Change>) {
+        if let Database::Sqlite(file) = &self.database {
+            file.feed.publish(zone, changes);
+        }
+    }
+
+    /// Tells the process's caches of a commit whose outcome is unknown.
+    pub(crate) fn publish_doubt(&self, zone: &ZoneId) {
+        if let Database::Sqlite(file) = &self.database {
+            file.feed.publish_doubt(zone);
+        }
     }
 
     pub(crate) fn audit_key(&self) -> Option<Arc<Secret<Vec<u8>>>> {
         self.audit_key.read().clone()
     }
 
-    async fn begin(&self) -> Result<(OwnedSemaphorePermit, DatabaseTransaction), StoreError> {
-        let permit = self.take_turn().await?;
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let tx = self
-            .writer
-            .begin_with_options(options)
-            .await
-            .map_err(|e| explain("store", &e))?;
-        Ok((permit, tx))
+    async fn begin(
+        &self,
+        scope: Scope<'_>,
+        lock: Option<i64>,
+    ) -> Result<(WriterTurn, DatabaseTransaction), StoreError> {
+        match &self.database {
+            Database::Sqlite(file) => {
+                let turn = self.file_turn(file).await?;
+                let options = TransactionOptions {
+                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                    ..TransactionOptions::default()
+                };
+                let begun = file.writer.begin_with_options(options).await;
+                Ok((turn, begun.map_err(|e| sqlite::explain("store", &e))?))
+            }
+            Database::Postgres(server) => {
+                let turn = self.queue_turn(server, lock).await?;
+                let tx = postgres::begin(&server.pools, scope, lock).await?;
+                Ok((turn, tx))
+            }
+        }
     }
 
-    async fn take_turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+    async fn file_turn(&self, file: &SqliteFile) -> Result<WriterTurn, StoreError> {
         let _waiting = Waiting::enter(&self.waiting)?;
-        let turn = Arc::clone(&self.turn).acquire_owned();
+        let turn = Arc::clone(&file.turn).acquire_owned();
         match tokio::time::timeout(ACQUIRE_TIMEOUT, turn).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok(WriterTurn::File { _permit: permit }),
             Ok(Err(_)) => Err(StoreError::Unavailable("the store is closed".to_owned())),
             Err(_) => Err(StoreError::Unavailable(
                 "the writer did not become free".to_owned(),
             )),
         }
     }
+
+    async fn queue_turn(
+        &self,
+        server: &PostgresServer,
+        lock: Option<i64>,
+    ) -> Result<WriterTurn, StoreError> {
+        let _waiting = Waiting::enter(&self.waiting)?;
+        match lock {
+            Some(lock) => {
+                let within = server.pools.acquire_timeout;
+                let turn = server.turns.take(lock, within).await?;
+                Ok(WriterTurn::Queue { _turn: turn })
+            }
+            None => Ok(WriterTurn::Free),
+        }
+    }
+}
+
+/// The number of a zone's lock, the same in every process.
+fn lock_of(zone: &ZoneId) -> i64 {
+    let digest = digest(&SHA256, zone.as_str().as_bytes());
+    let mut number = [0; 8];
+    number.copy_from_slice(&digest.as_ref()[..8]);
+    i64::from_be_bytes(number)
 }
 
 /// Counts one waiter for as long as it lives.

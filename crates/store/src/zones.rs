@@ -129,7 +129,7 @@ impl<A: Access> InZone<A> {
     /// # Errors
     /// [`StoreError`] when it can't be read.
     pub async fn slug_is_taken(&self, slug: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM zones WHERE slug = $2 AND $1 = $1";
+        let sql = self.inner.dialect().slug_count();
         Ok(self.number(TABLE, sql, params![slug]).await? > 0)
     }
 }
@@ -175,7 +175,7 @@ impl ZoneUnit {
     pub async fn update_zone(&mut self, zone: &Zone) -> Result<bool, StoreError> {
         self.own(TABLE, &zone.id)?;
         let touched = self
-            .execute(
+            .execute_or_conflict(
                 TABLE,
                 "UPDATE zones SET name = $2, slug = $3, dcr_enabled = $4,
                     operator_coauthor_badge = $5, operator_governed = $6, reserved = $7,

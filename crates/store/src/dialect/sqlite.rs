@@ -183,7 +183,7 @@ fn is_statement_fault(code: &str) -> bool {
     matches!(code & 0xff, 1 | 20 | 21 | 25 | 19 | 11 | 26)
 }
 
-fn is_decode_fault(cause: &sea_orm::sqlx::Error) -> bool {
+fn is_decode_fault(cause: &sqlx::Error) -> bool {
     use sea_orm::sqlx::Error;
     matches!(
         cause,

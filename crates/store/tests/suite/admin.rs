@@ -5,13 +5,22 @@ use caracal_store::{
     AdminAudit, AdminAuditFilter, ChainFault, ChainVerdict, Page, SettingName, StoreError,
     UniqueConstraint,
 };
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::ConnectionTrait;
 
-use crate::world::{START, World, admin_token, on_every_backend};
+use crate::world::{Backend, START, World, admin_token, on, on_every_backend};
 
-#[test]
-fn a_token_is_found_by_its_digest_until_it_is_revoked() {
-    on_every_backend(|world| async move {
+on_every_backend![
+    a_token_is_found_by_its_digest_until_it_is_revoked,
+    seeding_revives_its_token_and_revokes_those_of_earlier_configurations,
+    a_setting_is_unset_until_somebody_sets_it,
+    rows_are_chained_per_zone_and_verify,
+    lists_filter_on_every_column,
+    tampering_is_found_where_it_happened,
+    rows_can_be_neither_changed_nor_forged_without_the_key,
+];
+
+fn a_token_is_found_by_its_digest_until_it_is_revoked(backend: Backend) {
+    on(backend, |world| async move {
         let mut unit = world.store.begin_platform().await.unwrap();
         let row = admin_token(world.id(), "d-1", "admin:boot");
         unit.insert_admin_token(&row).await.unwrap();
@@ -40,9 +49,8 @@ fn a_token_is_found_by_its_digest_until_it_is_revoked() {
     });
 }
 
-#[test]
-fn seeding_revives_its_token_and_revokes_those_of_earlier_configurations() {
-    on_every_backend(|world| async move {
+fn seeding_revives_its_token_and_revokes_those_of_earlier_configurations(backend: Backend) {
+    on(backend, |world| async move {
         let mut unit = world.store.begin_platform().await.unwrap();
         let first = admin_token(world.id(), "old", "env-bootstrap");
         unit.ensure_seeded_token(&first).await.unwrap();
@@ -67,9 +75,8 @@ fn seeding_revives_its_token_and_revokes_those_of_earlier_configurations() {
     });
 }
 
-#[test]
-fn a_setting_is_unset_until_somebody_sets_it() {
-    on_every_backend(|world| async move {
+fn a_setting_is_unset_until_somebody_sets_it(backend: Backend) {
+    on(backend, |world| async move {
         let mut unit = world.store.begin_platform().await.unwrap();
         let name = SettingName::AuditRetentionDays;
         assert_eq!(unit.get_setting(name).await.unwrap(), None);
@@ -110,9 +117,8 @@ fn sign(world: &World) {
         .with_admin_audit_key(Secret::new(vec![7; 32]));
 }
 
-#[test]
-fn rows_are_chained_per_zone_and_verify() {
-    on_every_backend(|world| async move {
+fn rows_are_chained_per_zone_and_verify(backend: Backend) {
+    on(backend, |world| async move {
         sign(&world);
         let (one, two) = (world.zone().await, world.zone().await);
         for zone in [&one, &two, &one, &one] {
@@ -164,9 +170,8 @@ fn rows_are_chained_per_zone_and_verify() {
     });
 }
 
-#[test]
-fn lists_filter_on_every_column() {
-    on_every_backend(|world| async move {
+fn lists_filter_on_every_column(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         unit.record_admin_audit(&audit("POST", "resources"))
@@ -221,9 +226,11 @@ fn lists_filter_on_every_column() {
     });
 }
 
-#[test]
-fn tampering_is_found_where_it_happened() {
-    let unlock = "DROP TRIGGER admin_audit_events_are_immutable;";
+fn tampering_is_found_where_it_happened(backend: Backend) {
+    let unlock = match backend {
+        Backend::Sqlite => "DROP TRIGGER admin_audit_events_are_immutable;",
+        Backend::Postgres => "DROP TRIGGER admin_audit_events_are_immutable ON admin_audit_events;",
+    };
     let cases = [
         (
             "UPDATE admin_audit_events SET path = '/x' WHERE seq = 2",
@@ -251,7 +258,7 @@ fn tampering_is_found_where_it_happened() {
         ),
     ];
     for (sql, fault) in cases {
-        on_every_backend(|world| async move {
+        on(backend, |world| async move {
             sign(&world);
             let zone = world.zone().await;
             let mut unit = world.unit(&zone).await;
@@ -261,9 +268,7 @@ fn tampering_is_found_where_it_happened() {
                     .unwrap();
             }
             unit.commit().await.unwrap();
-            let db = Database::connect(format!("sqlite://{}", world.path.display()))
-                .await
-                .unwrap();
+            let db = world.raw().await;
             db.execute_unprepared(&format!("{unlock}{sql}"))
                 .await
                 .unwrap();
@@ -274,18 +279,15 @@ fn tampering_is_found_where_it_happened() {
     }
 }
 
-#[test]
-fn rows_can_be_neither_changed_nor_forged_without_the_key() {
-    on_every_backend(|world| async move {
+fn rows_can_be_neither_changed_nor_forged_without_the_key(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         unit.record_admin_audit(&audit("POST", "resources"))
             .await
             .unwrap();
         unit.commit().await.unwrap();
-        let db = Database::connect(format!("sqlite://{}", world.path.display()))
-            .await
-            .unwrap();
+        let db = world.raw().await;
         assert!(
             db.execute_unprepared("UPDATE admin_audit_events SET path = '/x'")
                 .await

@@ -4,11 +4,17 @@ use caracal_core::SubjectType;
 use caracal_store::entity::{AuthorityRecord, RecordStatus};
 use caracal_store::{AuthorityRecordFilter, Page};
 
-use crate::world::{START, on_every_backend, record};
+use crate::world::{Backend, START, on, on_every_backend, record};
 
-#[test]
-fn a_revoked_record_takes_its_lineage_with_it() {
-    on_every_backend(|world| async move {
+on_every_backend![
+    a_revoked_record_takes_its_lineage_with_it,
+    a_subject_loses_every_record,
+    lists_filter_on_every_column,
+    a_sweep_expires_what_has_ended_and_deletes_only_what_nothing_refers_to,
+];
+
+fn a_revoked_record_takes_its_lineage_with_it(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let mut parent = tree.record.clone();
@@ -56,9 +62,8 @@ fn a_revoked_record_takes_its_lineage_with_it() {
     });
 }
 
-#[test]
-fn a_subject_loses_every_record() {
-    on_every_backend(|world| async move {
+fn a_subject_loses_every_record(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let user = AuthorityRecord {
@@ -76,9 +81,8 @@ fn a_subject_loses_every_record() {
     });
 }
 
-#[test]
-fn lists_filter_on_every_column() {
-    on_every_backend(|world| async move {
+fn lists_filter_on_every_column(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let user = AuthorityRecord {
@@ -124,9 +128,8 @@ fn lists_filter_on_every_column() {
     });
 }
 
-#[test]
-fn a_sweep_expires_what_has_ended_and_deletes_only_what_nothing_refers_to() {
-    on_every_backend(|world| async move {
+fn a_sweep_expires_what_has_ended_and_deletes_only_what_nothing_refers_to(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let alone = record(&tree.zone_id, world.id(), &tree.application.id);

@@ -8,8 +8,22 @@ use caracal_store::{
 };
 
 use crate::world::{
-    START, World, application, author, on_every_backend, provider, resource, signing_key,
+    Backend, START, World, application, author, on, on_every_backend, provider, resource,
+    signing_key,
 };
+
+on_every_backend![
+    rows_are_stored_whole,
+    a_managed_name_is_taken_whatever_its_case_until_it_is_archived,
+    an_archived_application_is_listed_apart_keeps_no_secret_and_takes_no_change,
+    a_new_secret_replaces_the_old_one,
+    counts_tell_expired_from_soon_to_expire,
+    an_application_is_found_by_its_id_in_any_zone,
+    a_provider_identifier_is_free_again_after_the_archive,
+    a_resource_is_found_by_identifier_before_row_id_and_only_while_live,
+    resources_are_counted_filtered_and_unique_while_live,
+    the_active_key_leads_and_the_next_one_is_published_before_it_signs,
+];
 
 fn conflict(result: &Result<(), StoreError>) -> Option<UniqueConstraint> {
     match result {
@@ -18,9 +32,8 @@ fn conflict(result: &Result<(), StoreError>) -> Option<UniqueConstraint> {
     }
 }
 
-#[test]
-fn rows_are_stored_whole() {
-    on_every_backend(|world| async move {
+fn rows_are_stored_whole(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let app = application(&zone, world.id(), "Ünïcode");
@@ -47,9 +60,8 @@ fn rows_are_stored_whole() {
     });
 }
 
-#[test]
-fn a_managed_name_is_taken_whatever_its_case_until_it_is_archived() {
-    on_every_backend(|world| async move {
+fn a_managed_name_is_taken_whatever_its_case_until_it_is_archived(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let first = application(&zone, world.id(), "ÉCLAIR");
@@ -77,9 +89,8 @@ fn a_managed_name_is_taken_whatever_its_case_until_it_is_archived() {
     });
 }
 
-#[test]
-fn an_archived_application_is_listed_apart_keeps_no_secret_and_takes_no_change() {
-    on_every_backend(|world| async move {
+fn an_archived_application_is_listed_apart_keeps_no_secret_and_takes_no_change(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let row = application(&zone, world.id(), "agent");
@@ -110,9 +121,8 @@ fn an_archived_application_is_listed_apart_keeps_no_secret_and_takes_no_change()
     });
 }
 
-#[test]
-fn a_new_secret_replaces_the_old_one() {
-    on_every_backend(|world| async move {
+fn a_new_secret_replaces_the_old_one(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let row = application(&zone, world.id(), "agent");
@@ -128,9 +138,8 @@ fn a_new_secret_replaces_the_old_one() {
     });
 }
 
-#[test]
-fn counts_tell_expired_from_soon_to_expire() {
-    on_every_backend(|world| async move {
+fn counts_tell_expired_from_soon_to_expire(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         for (name, ends) in [
@@ -162,9 +171,8 @@ fn counts_tell_expired_from_soon_to_expire() {
     });
 }
 
-#[test]
-fn an_application_is_found_by_its_id_in_any_zone() {
-    on_every_backend(|world| async move {
+fn an_application_is_found_by_its_id_in_any_zone(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let platform = world.store.platform();
         let found = platform
@@ -213,14 +221,12 @@ async fn provider_identifiers(world: Box<World>) {
     assert_eq!(unit.count_live_providers().await.unwrap(), 1);
 }
 
-#[test]
-fn a_provider_identifier_is_free_again_after_the_archive() {
-    on_every_backend(provider_identifiers);
+fn a_provider_identifier_is_free_again_after_the_archive(backend: Backend) {
+    on(backend, provider_identifiers);
 }
 
-#[test]
-fn a_resource_is_found_by_identifier_before_row_id_and_only_while_live() {
-    on_every_backend(|world| async move {
+fn a_resource_is_found_by_identifier_before_row_id_and_only_while_live(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let by_id = resource(&zone, world.id(), "resource://a");
@@ -246,9 +252,8 @@ fn a_resource_is_found_by_identifier_before_row_id_and_only_while_live() {
     });
 }
 
-#[test]
-fn resources_are_counted_filtered_and_unique_while_live() {
-    on_every_backend(|world| async move {
+fn resources_are_counted_filtered_and_unique_while_live(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let key = provider(&zone, world.id(), "provider://key");
@@ -283,9 +288,8 @@ fn resources_are_counted_filtered_and_unique_while_live() {
     });
 }
 
-#[test]
-fn the_active_key_leads_and_the_next_one_is_published_before_it_signs() {
-    on_every_backend(|world| async move {
+fn the_active_key_leads_and_the_next_one_is_published_before_it_signs(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let old = signing_key(&zone, world.id(), START);

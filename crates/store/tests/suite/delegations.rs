@@ -4,7 +4,21 @@ use caracal_core::id::DelegationId;
 use caracal_store::entity::{Constraints, Delegation, DelegationStatus, Session};
 use caracal_store::{BudgetOutcome, DelegationFilter, Page, ZoneUnit};
 
-use crate::world::{START, Tree, World, on_every_backend};
+use crate::world::{Backend, START, Tree, World, on, on_every_backend};
+
+on_every_backend![
+    an_edge_is_stored_whole,
+    the_lineage_goes_from_the_edge_to_its_root_whatever_their_state,
+    descendants_are_all_active_edges_below_through_any_state,
+    a_revoke_raises_the_version_once,
+    edges_are_found_by_their_ends,
+    lists_filter_on_ends_parties_and_liveness,
+    a_path_is_found_in_a_dense_graph_with_cycles,
+    a_budget_bounds_everything_minted_below_it,
+    acceptance_is_remembered_once,
+    a_sweep_expires_edges_without_raising_their_version,
+    the_epoch_begins_at_zero_and_rises_by_one,
+];
 
 /// `length` edges, each deriving from the one before, along a chain of Sessions.
 async fn lineage(
@@ -38,9 +52,8 @@ fn sorted(mut ids: Vec<DelegationId>) -> Vec<DelegationId> {
     ids
 }
 
-#[test]
-fn an_edge_is_stored_whole() {
-    on_every_backend(|world| async move {
+fn an_edge_is_stored_whole(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let child = tree.child(world.id(), &tree.root);
@@ -60,9 +73,8 @@ fn an_edge_is_stored_whole() {
     });
 }
 
-#[test]
-fn the_lineage_goes_from_the_edge_to_its_root_whatever_their_state() {
-    on_every_backend(|world| async move {
+fn the_lineage_goes_from_the_edge_to_its_root_whatever_their_state(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (_, edges) = lineage(&world, &tree, &mut unit, 12).await;
@@ -82,9 +94,8 @@ fn the_lineage_goes_from_the_edge_to_its_root_whatever_their_state() {
     });
 }
 
-#[test]
-fn descendants_are_all_active_edges_below_through_any_state() {
-    on_every_backend(|world| async move {
+fn descendants_are_all_active_edges_below_through_any_state(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (sessions, edges) = lineage(&world, &tree, &mut unit, 15).await;
@@ -109,9 +120,8 @@ fn descendants_are_all_active_edges_below_through_any_state() {
     });
 }
 
-#[test]
-fn a_revoke_raises_the_version_once() {
-    on_every_backend(|world| async move {
+fn a_revoke_raises_the_version_once(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (_, edges) = lineage(&world, &tree, &mut unit, 2).await;
@@ -132,9 +142,8 @@ fn a_revoke_raises_the_version_once() {
     });
 }
 
-#[test]
-fn edges_are_found_by_their_ends() {
-    on_every_backend(|world| async move {
+fn edges_are_found_by_their_ends(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (sessions, edges) = lineage(&world, &tree, &mut unit, 3).await;
@@ -165,9 +174,8 @@ fn edges_are_found_by_their_ends() {
     });
 }
 
-#[test]
-fn lists_filter_on_ends_parties_and_liveness() {
-    on_every_backend(|world| async move {
+fn lists_filter_on_ends_parties_and_liveness(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (sessions, edges) = lineage(&world, &tree, &mut unit, 3).await;
@@ -232,9 +240,8 @@ fn lists_filter_on_ends_parties_and_liveness() {
     });
 }
 
-#[test]
-fn a_path_is_found_in_a_dense_graph_with_cycles() {
-    on_every_backend(|world| async move {
+fn a_path_is_found_in_a_dense_graph_with_cycles(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let mut sessions = vec![tree.root.clone()];
@@ -271,9 +278,8 @@ fn a_path_is_found_in_a_dense_graph_with_cycles() {
     });
 }
 
-#[test]
-fn a_budget_bounds_everything_minted_below_it() {
-    on_every_backend(|world| async move {
+fn a_budget_bounds_everything_minted_below_it(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (sessions, _) = lineage(&world, &tree, &mut unit, 3).await;
@@ -323,9 +329,8 @@ fn a_budget_bounds_everything_minted_below_it() {
     });
 }
 
-#[test]
-fn acceptance_is_remembered_once() {
-    on_every_backend(|world| async move {
+fn acceptance_is_remembered_once(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (_, edges) = lineage(&world, &tree, &mut unit, 1).await;
@@ -341,9 +346,8 @@ fn acceptance_is_remembered_once() {
     });
 }
 
-#[test]
-fn a_sweep_expires_edges_without_raising_their_version() {
-    on_every_backend(|world| async move {
+fn a_sweep_expires_edges_without_raising_their_version(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let (_, edges) = lineage(&world, &tree, &mut unit, 2).await;
@@ -370,9 +374,8 @@ fn a_sweep_expires_edges_without_raising_their_version() {
     });
 }
 
-#[test]
-fn the_epoch_begins_at_zero_and_rises_by_one() {
-    on_every_backend(|world| async move {
+fn the_epoch_begins_at_zero_and_rises_by_one(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         assert_eq!(unit.delegation_epoch().await.unwrap(), 0);

@@ -5,9 +5,20 @@ use caracal_store::{
     AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditSearch, AuditWalk, Page,
     Store, StoreError, UniqueConstraint,
 };
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::ConnectionTrait;
 
-use crate::world::{START, event_id, on_every_backend};
+use crate::world::{Backend, START, event_id, on, on_every_backend};
+
+on_every_backend![
+    a_batch_of_several_zones_is_stored_whole_and_walked_in_order,
+    a_repeated_event_or_place_stores_nothing_of_its_batch,
+    a_search_filters_on_every_column_newest_first,
+    a_walk_filters_and_goes_on_behind_a_number,
+    a_watermark_never_goes_back_and_alerts_are_kept,
+    a_head_waits_for_its_checkpoint,
+    retention_takes_texts_away_and_keeps_places_and_hashes,
+    stored_events_cannot_be_rewritten,
+];
 
 pub(crate) fn entry(zone: &ZoneId, seq: u64) -> AuditEntry {
     AuditEntry {
@@ -54,9 +65,8 @@ pub(crate) fn batch(entries: Vec<AuditEntry>) -> AuditBatch {
     }
 }
 
-#[test]
-fn a_batch_of_several_zones_is_stored_whole_and_walked_in_order() {
-    on_every_backend(|world| async move {
+fn a_batch_of_several_zones_is_stored_whole_and_walked_in_order(backend: Backend) {
+    on(backend, |world| async move {
         let (one, two): (ZoneId, ZoneId) = (world.id(), world.id());
         let mut entries: Vec<_> = (1..=200).map(|seq| entry(&one, seq)).collect();
         entries.extend((1..=3).map(|seq| entry(&two, seq)));
@@ -119,9 +129,8 @@ fn a_batch_of_several_zones_is_stored_whole_and_walked_in_order() {
     });
 }
 
-#[test]
-fn a_repeated_event_or_place_stores_nothing_of_its_batch() {
-    on_every_backend(|world| async move {
+fn a_repeated_event_or_place_stores_nothing_of_its_batch(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         append(&world.store, &batch(vec![entry(&zone, 1)]))
             .await
@@ -166,9 +175,8 @@ fn a_repeated_event_or_place_stores_nothing_of_its_batch() {
     });
 }
 
-#[test]
-fn a_search_filters_on_every_column_newest_first() {
-    on_every_backend(|world| async move {
+fn a_search_filters_on_every_column_newest_first(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         let mut entries: Vec<_> = (1..=6).map(|seq| entry(&zone, seq)).collect();
         let wanted = AuditEntry {
@@ -253,9 +261,8 @@ fn a_search_filters_on_every_column_newest_first() {
     });
 }
 
-#[test]
-fn a_walk_filters_and_goes_on_behind_a_number() {
-    on_every_backend(|world| async move {
+fn a_walk_filters_and_goes_on_behind_a_number(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         let entries = (1..=6).map(|seq| entry(&zone, seq)).collect();
         append(&world.store, &batch(entries)).await.unwrap();
@@ -288,9 +295,8 @@ fn a_walk_filters_and_goes_on_behind_a_number() {
     });
 }
 
-#[test]
-fn a_watermark_never_goes_back_and_alerts_are_kept() {
-    on_every_backend(|world| async move {
+fn a_watermark_never_goes_back_and_alerts_are_kept(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         let alert = AuditAlert {
             zone_id: zone.clone(),
@@ -323,9 +329,8 @@ fn a_watermark_never_goes_back_and_alerts_are_kept() {
     });
 }
 
-#[test]
-fn a_head_waits_for_its_checkpoint() {
-    on_every_backend(|world| async move {
+fn a_head_waits_for_its_checkpoint(backend: Backend) {
+    on(backend, |world| async move {
         let (one, two): (ZoneId, ZoneId) = (world.id(), world.id());
         append(&world.store, &batch(vec![entry(&one, 1), entry(&two, 1)]))
             .await
@@ -378,9 +383,8 @@ fn a_head_waits_for_its_checkpoint() {
     });
 }
 
-#[test]
-fn retention_takes_texts_away_and_keeps_places_and_hashes() {
-    on_every_backend(|world| async move {
+fn retention_takes_texts_away_and_keeps_places_and_hashes(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         let mut entries: Vec<_> = (1..=4).map(|seq| entry(&zone, seq)).collect();
         entries[0].labels = vec!["indexer".to_owned()];
@@ -406,16 +410,13 @@ fn retention_takes_texts_away_and_keeps_places_and_hashes() {
     });
 }
 
-#[test]
-fn stored_events_cannot_be_rewritten() {
-    on_every_backend(|world| async move {
+fn stored_events_cannot_be_rewritten(backend: Backend) {
+    on(backend, |world| async move {
         let zone: ZoneId = world.id();
         append(&world.store, &batch(vec![entry(&zone, 1)]))
             .await
             .unwrap();
-        let db = Database::connect(format!("sqlite://{}", world.path.display()))
-            .await
-            .unwrap();
+        let db = world.raw().await;
         for sql in [
             "UPDATE audit_events SET data = '{}'",
             "UPDATE audit_events SET data = NULL, leaf_hash = x'00'",

@@ -8,9 +8,22 @@ use caracal_store::entity::{RecordStatus, SessionStatus};
 use caracal_store::{Authority, AuthorityLimits};
 
 use crate::world::{
-    START, Tree, World, author, on_every_backend, policy, policy_set, policy_set_version,
-    policy_version, provider, resource, signing_key,
+    Backend, START, Tree, World, author, on, on_every_backend, policy, policy_set,
+    policy_set_version, policy_version, provider, resource, signing_key,
 };
+
+on_every_backend![
+    the_next_view_has_an_archived_zone,
+    the_next_view_has_an_archived_application,
+    the_next_view_has_an_archived_provider,
+    the_next_view_has_an_archived_resource,
+    the_next_view_has_a_policy_that_no_longer_governs,
+    the_next_view_has_a_revoked_record,
+    the_next_view_has_a_suspended_session,
+    the_next_view_has_a_revoked_delegation,
+    the_next_view_has_a_raised_epoch,
+    the_next_view_has_a_retired_key,
+];
 
 /// One fact of every kind, all of them live.
 struct Facts {
@@ -97,9 +110,8 @@ impl Facts {
 /// Has every fact in memory, makes one change, and expects the next view to tell what it ended.
 macro_rules! ends {
     ($name:ident, $ended:expr, |$facts:ident, $unit:ident| $change:expr) => {
-        #[test]
-        fn $name() {
-            on_every_backend(|world| async move {
+        fn $name(backend: Backend) {
+            on(backend, |world| async move {
                 let $facts = Facts::live(&world).await;
                 let authority = Authority::new(world.store.clone(), AuthorityLimits::default());
                 for _ in 0..2 {

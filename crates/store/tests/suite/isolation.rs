@@ -5,21 +5,32 @@ use caracal_store::entity::SessionStatus;
 use caracal_store::{
     AuditSearch, AuditWalk, EndSession, Page, Receipt, ResourceFilter, RowStatus, SlotsOf, Through,
 };
-use sea_orm::{ConnectionTrait, Database, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use crate::evidence::{append, batch, entry};
 use crate::world::{
-    START, Tree, World, application, as_service, author, edge, on_every_backend, policy,
-    policy_set, policy_set_version, policy_version, provider, record, resource, signing_key, task,
+    Backend, START, Tree, World, application, as_service, author, edge, on, on_every_backend,
+    policy, policy_set, policy_set_version, policy_version, provider, record, resource,
+    signing_key, task,
 };
+
+on_every_backend![
+    nothing_of_another_zone_is_seen,
+    nothing_of_another_zone_is_changed,
+    a_row_of_another_zone_is_refused,
+];
 
 /// Every row of every table, as text.
 pub(crate) async fn dump(world: &World) -> Vec<String> {
-    let db = Database::connect(format!("sqlite://{}", world.path.display()))
-        .await
-        .unwrap();
+    let db = world.raw().await;
     let backend = db.get_database_backend();
-    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
+    let tables = match backend {
+        DbBackend::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name",
+        _ => {
+            "SELECT CAST(tablename AS TEXT) AS name FROM pg_tables WHERE schemaname = 'caracal'
+             ORDER BY tablename"
+        }
+    };
     let mut rows = Vec::new();
     for table in db
         .query_all_raw(Statement::from_string(backend, tables))
@@ -27,14 +38,10 @@ pub(crate) async fn dump(world: &World) -> Vec<String> {
         .unwrap()
     {
         let table: String = table.try_get_by("name").unwrap();
-        let columns = format!(
-            "SELECT group_concat('quote(' || name || ')', '||''|''||') AS c FROM pragma_table_info('{table}')"
-        );
-        let columns = db
-            .query_one_raw(Statement::from_string(backend, columns))
-            .await
-            .unwrap();
-        let columns: String = columns.unwrap().try_get_by("c").unwrap();
+        let columns = match backend {
+            DbBackend::Sqlite => sqlite_columns(&db, &table).await,
+            _ => format!("CAST({table}.* AS TEXT)"),
+        };
         let all = format!("SELECT {columns} AS r FROM {table} ORDER BY 1");
         for row in db
             .query_all_raw(Statement::from_string(backend, all))
@@ -47,6 +54,17 @@ pub(crate) async fn dump(world: &World) -> Vec<String> {
     }
     db.close().await.unwrap();
     rows
+}
+
+async fn sqlite_columns(db: &DatabaseConnection, table: &str) -> String {
+    let columns = format!(
+        "SELECT group_concat('quote(' || name || ')', '||''|''||') AS c FROM pragma_table_info('{table}')"
+    );
+    let columns = db
+        .query_one_raw(Statement::from_string(DbBackend::Sqlite, columns))
+        .await
+        .unwrap();
+    columns.unwrap().try_get_by("c").unwrap()
 }
 
 /// One of everything in the zone; the ids are returned.
@@ -127,9 +145,8 @@ pub(crate) async fn everything(world: &World) -> Everything {
     }
 }
 
-#[test]
-fn nothing_of_another_zone_is_seen() {
-    on_every_backend(|world| async move {
+fn nothing_of_another_zone_is_seen(backend: Backend) {
+    on(backend, |world| async move {
         let theirs = everything(&world).await;
         read_in_vain(&world, &theirs).await;
     });
@@ -397,9 +414,8 @@ pub(crate) async fn read_in_vain(world: &World, theirs: &Everything) {
     assert_eq!(me.count_decisions(START).await.unwrap(), Default::default());
 }
 
-#[test]
-fn nothing_of_another_zone_is_changed() {
-    on_every_backend(|world| async move {
+fn nothing_of_another_zone_is_changed(backend: Backend) {
+    on(backend, |world| async move {
         let theirs = everything(&world).await;
         let mine: ZoneId = world.zone().await;
         let before = dump(&world).await;
@@ -490,9 +506,8 @@ pub(crate) async fn write_in_vain(world: &World, theirs: &Everything, mine: &Zon
     me.commit().await.unwrap();
 }
 
-#[test]
-fn a_row_of_another_zone_is_refused() {
-    on_every_backend(|world| async move {
+fn a_row_of_another_zone_is_refused(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let theirs = &tree.zone_id;
         let mine: ZoneId = world.zone().await;

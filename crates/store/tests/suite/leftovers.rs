@@ -11,9 +11,15 @@ use caracal_store::{
 use crate::evidence::{append, batch, entry};
 use crate::isolation::{Everything, dump, everything, receipt};
 use crate::world::{
-    START, World, application, author, on_every_backend, policy, policy_set, policy_set_version,
-    policy_version, provider, record, resource, signing_key,
+    Backend, START, World, application, author, on, on_every_backend, policy, policy_set,
+    policy_set_version, policy_version, provider, record, resource, signing_key,
 };
+
+on_every_backend![
+    names_and_numbers_of_another_zone_do_not_count,
+    what_is_over_in_another_zone_is_neither_swept_nor_revived,
+    what_a_zone_does_leaves_the_same_thing_of_another_zone_alone,
+];
 
 /// A zone with one of everything, and what it has behind it.
 struct Theirs {
@@ -86,9 +92,8 @@ impl Theirs {
     }
 }
 
-#[test]
-fn names_and_numbers_of_another_zone_do_not_count() {
-    on_every_backend(|world| async move {
+fn names_and_numbers_of_another_zone_do_not_count(backend: Backend) {
+    on(backend, |world| async move {
         let theirs = Theirs::new(&world).await;
         let mine: ZoneId = world.zone().await;
         let me = world.store.read(&mine);
@@ -139,9 +144,8 @@ async fn sessions(me: &ZoneReader, filter: &SessionFilter) -> usize {
     listed.items.len()
 }
 
-#[test]
-fn what_is_over_in_another_zone_is_neither_swept_nor_revived() {
-    on_every_backend(|world| async move {
+fn what_is_over_in_another_zone_is_neither_swept_nor_revived(backend: Backend) {
+    on(backend, |world| async move {
         let theirs = Theirs::new(&world).await;
         let mine: ZoneId = world.zone().await;
         world.clock.advance_seconds(100_000);
@@ -163,9 +167,8 @@ fn what_is_over_in_another_zone_is_neither_swept_nor_revived() {
     });
 }
 
-#[test]
-fn what_a_zone_does_leaves_the_same_thing_of_another_zone_alone() {
-    on_every_backend(|world| async move {
+fn what_a_zone_does_leaves_the_same_thing_of_another_zone_alone(backend: Backend) {
+    on(backend, |world| async move {
         Theirs::new(&world).await;
         let mine: ZoneId = world.zone().await;
         let mut event = entry(&mine, 1);

@@ -4,7 +4,16 @@ use std::time::Duration;
 
 use caracal_store::{OutboxStatus, Receipt, StoreError, UniqueConstraint};
 
-use crate::world::{START, on_every_backend};
+use crate::world::{Backend, START, on, on_every_backend};
+
+on_every_backend![
+    a_message_leaves_with_the_commit_and_wakes_the_publisher,
+    a_repeated_key_keeps_the_first_message_and_answers_its_id,
+    messages_are_published_retried_given_up_and_requeued,
+    the_newest_message_of_a_key_prefix_is_found,
+    a_receipt_is_replayed_under_either_digest_until_it_expires,
+    held_receipts_are_exact_at_the_limit_and_swept_when_expired,
+];
 
 fn payload(reason: &str) -> Vec<(String, String)> {
     vec![
@@ -13,9 +22,8 @@ fn payload(reason: &str) -> Vec<(String, String)> {
     ]
 }
 
-#[test]
-fn a_message_leaves_with_the_commit_and_wakes_the_publisher() {
-    on_every_backend(|world| async move {
+fn a_message_leaves_with_the_commit_and_wakes_the_publisher(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let signal = world.store.outbox_signal();
         let mut unit = world.unit(&zone).await;
@@ -39,9 +47,8 @@ fn a_message_leaves_with_the_commit_and_wakes_the_publisher() {
     });
 }
 
-#[test]
-fn a_repeated_key_keeps_the_first_message_and_answers_its_id() {
-    on_every_backend(|world| async move {
+fn a_repeated_key_keeps_the_first_message_and_answers_its_id(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let first = unit.enqueue("t", "k", payload("first")).await.unwrap();
@@ -58,9 +65,8 @@ fn a_repeated_key_keeps_the_first_message_and_answers_its_id() {
     });
 }
 
-#[test]
-fn messages_are_published_retried_given_up_and_requeued() {
-    on_every_backend(|world| async move {
+fn messages_are_published_retried_given_up_and_requeued(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let mut ids = Vec::new();
@@ -118,9 +124,8 @@ fn messages_are_published_retried_given_up_and_requeued() {
     });
 }
 
-#[test]
-fn the_newest_message_of_a_key_prefix_is_found() {
-    on_every_backend(|world| async move {
+fn the_newest_message_of_a_key_prefix_is_found(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         unit.enqueue("t", "set-1:v-1:a", vec![]).await.unwrap();
@@ -157,9 +162,8 @@ fn receipt(scope: &str, digest: &str, ends: i64) -> Receipt {
     }
 }
 
-#[test]
-fn a_receipt_is_replayed_under_either_digest_until_it_expires() {
-    on_every_backend(|world| async move {
+fn a_receipt_is_replayed_under_either_digest_until_it_expires(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let row = receipt("app-1", "old", 60);
@@ -200,9 +204,8 @@ fn a_receipt_is_replayed_under_either_digest_until_it_expires() {
     });
 }
 
-#[test]
-fn held_receipts_are_exact_at_the_limit_and_swept_when_expired() {
-    on_every_backend(|world| async move {
+fn held_receipts_are_exact_at_the_limit_and_swept_when_expired(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         for n in 0..4 {

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use caracal_store::{MAX_PAGE, Page, RowStatus};
 
-use crate::world::{START, application, on_every_backend};
+use crate::world::{Backend, START, application, on, on_every_backend};
 
-#[test]
-fn no_row_is_lost_or_repeated_when_many_share_an_instant() {
-    on_every_backend(|world| async move {
+on_every_backend![
+    no_row_is_lost_or_repeated_when_many_share_an_instant,
+    a_page_ends_the_list_exactly_when_nothing_is_behind_it,
+];
+
+fn no_row_is_lost_or_repeated_when_many_share_an_instant(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let mut expected = BTreeSet::new();
@@ -42,9 +46,8 @@ fn no_row_is_lost_or_repeated_when_many_share_an_instant() {
     });
 }
 
-#[test]
-fn a_page_ends_the_list_exactly_when_nothing_is_behind_it() {
-    on_every_backend(|world| async move {
+fn a_page_ends_the_list_exactly_when_nothing_is_behind_it(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         for n in 0..4 {

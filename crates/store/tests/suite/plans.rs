@@ -10,11 +10,11 @@ use caracal_store::{
     AdminAuditFilter, AuditWalk, AuthorityRecordFilter, Cursor, DelegationFilter, LifecycleKind,
     Page, RowStatus, SessionFilter,
 };
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::isolation::{everything, read_in_vain, write_in_vain};
-use crate::world::{START, World, on_every_backend};
+use crate::world::{Backend, START, World, on};
 
 /// The texts of all statements that the store runs on a zone.
 #[derive(Clone, Default)]
@@ -196,7 +196,7 @@ fn is_wasteful(sql: &str, step: &str) -> bool {
 
 #[test]
 fn no_statement_walks_a_zone_for_rows_that_an_index_knows() {
-    on_every_backend(|world| async move {
+    on(Backend::Sqlite, |world| async move {
         let statements = Statements::default();
         // Beside a second subscriber, all are asked whether an event is wanted; a single one is not
         // asked when another test's thread, which has none, comes first.
@@ -212,9 +212,7 @@ fn no_statement_walks_a_zone_for_rows_that_an_index_knows() {
         let statements = std::mem::take(&mut *statements.0.lock().unwrap());
         assert!(statements.len() > 100, "{}", statements.len());
         // Another connection than the store's: the figures must come with the file.
-        let db = Database::connect(format!("sqlite://{}", world.path.display()))
-            .await
-            .unwrap();
+        let db = world.raw().await;
         let mut wasteful = Vec::new();
         for sql in &statements {
             let steps = plan(&db, sql).await;

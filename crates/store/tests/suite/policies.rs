@@ -4,8 +4,19 @@ use caracal_core::id::{PolicyId, PolicySetId, PolicySetVersionId, PolicyVersionI
 use caracal_store::{Page, StoreError, UniqueConstraint, ZoneUnit};
 
 use crate::world::{
-    World, author, on_every_backend, policy, policy_set, policy_set_version, policy_version,
+    Backend, World, author, on, on_every_backend, policy, policy_set, policy_set_version,
+    policy_version,
 };
+
+on_every_backend![
+    versions_count_up_per_policy_and_keep_their_text,
+    an_archived_or_unknown_policy_takes_no_version,
+    names_are_unique_among_live_policies_and_sets,
+    one_version_governs_and_activating_another_set_replaces_it,
+    archiving_the_governing_set_leaves_nothing_that_governs,
+    a_version_of_another_set_is_not_activated,
+    governing_documents_are_read_in_manifest_order_with_archived_policies,
+];
 
 async fn set_of(
     world: &World,
@@ -28,9 +39,8 @@ async fn set_of(
     (set.id, version.id, manifest)
 }
 
-#[test]
-fn versions_count_up_per_policy_and_keep_their_text() {
-    on_every_backend(|world| async move {
+fn versions_count_up_per_policy_and_keep_their_text(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let row = policy(&zone, world.id(), "grants");
@@ -61,9 +71,8 @@ fn versions_count_up_per_policy_and_keep_their_text() {
     });
 }
 
-#[test]
-fn an_archived_or_unknown_policy_takes_no_version() {
-    on_every_backend(|world| async move {
+fn an_archived_or_unknown_policy_takes_no_version(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let row = policy(&zone, world.id(), "grants");
@@ -84,9 +93,8 @@ fn an_archived_or_unknown_policy_takes_no_version() {
     });
 }
 
-#[test]
-fn names_are_unique_among_live_policies_and_sets() {
-    on_every_backend(|world| async move {
+fn names_are_unique_among_live_policies_and_sets(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let (set, ..) = set_of(&world, &mut unit, &zone, "main", &[]).await;
@@ -109,9 +117,8 @@ fn names_are_unique_among_live_policies_and_sets() {
     });
 }
 
-#[test]
-fn one_version_governs_and_activating_another_set_replaces_it() {
-    on_every_backend(|world| async move {
+fn one_version_governs_and_activating_another_set_replaces_it(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let (first, v1, documents) = set_of(&world, &mut unit, &zone, "first", &["a", "b"]).await;
@@ -160,9 +167,8 @@ fn one_version_governs_and_activating_another_set_replaces_it() {
     });
 }
 
-#[test]
-fn archiving_the_governing_set_leaves_nothing_that_governs() {
-    on_every_backend(|world| async move {
+fn archiving_the_governing_set_leaves_nothing_that_governs(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let (set, version, _) = set_of(&world, &mut unit, &zone, "main", &["a"]).await;
@@ -189,9 +195,8 @@ fn archiving_the_governing_set_leaves_nothing_that_governs() {
     });
 }
 
-#[test]
-fn a_version_of_another_set_is_not_activated() {
-    on_every_backend(|world| async move {
+fn a_version_of_another_set_is_not_activated(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let (first, ..) = set_of(&world, &mut unit, &zone, "first", &["a"]).await;
@@ -206,9 +211,8 @@ fn a_version_of_another_set_is_not_activated() {
     });
 }
 
-#[test]
-fn governing_documents_are_read_in_manifest_order_with_archived_policies() {
-    on_every_backend(|world| async move {
+fn governing_documents_are_read_in_manifest_order_with_archived_policies(backend: Backend) {
+    on(backend, |world| async move {
         let zone = world.zone().await;
         let mut unit = world.unit(&zone).await;
         let (_, _, documents) = set_of(&world, &mut unit, &zone, "first", &["a", "b", "c"]).await;

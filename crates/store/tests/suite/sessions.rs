@@ -6,7 +6,22 @@ use caracal_store::{
     DueSession, EndSession, LifecycleKind, Page, SessionFilter, SlotsOf, Through, ZoneUnit,
 };
 
-use crate::world::{START, Tree, World, as_service, on_every_backend, task};
+use crate::world::{Backend, START, Tree, World, as_service, on, on_every_backend, task};
+
+on_every_backend![
+    tasks_and_services_are_stored_whole,
+    lists_filter_on_every_column,
+    a_walk_down_stops_at_other_states_and_visits_nothing_twice,
+    the_ancestry_goes_from_the_session_to_its_root,
+    suspending_freezes_a_lease_and_resuming_renews_it,
+    ended_sessions_leave_their_parents_and_applications_counts,
+    held_slots_are_exact_when_a_limit_is_reached,
+    a_lease_moves_to_its_new_holder_and_fences_the_old_one,
+    sweeps_find_lapsed_tasks_and_active_services_in_order_of_their_end,
+    retention_deletes_leaves_first_and_keeps_what_edges_refer_to,
+    sessions_of_a_record_are_found_while_they_live,
+    a_session_on_an_unknown_record_is_refused,
+];
 
 fn ends(ids: &[&SessionId], reason: &str) -> Vec<EndSession> {
     ids.iter()
@@ -32,9 +47,8 @@ async fn status(unit: &ZoneUnit, id: &SessionId) -> SessionStatus {
     unit.get_session(id).await.unwrap().unwrap().status
 }
 
-#[test]
-fn tasks_and_services_are_stored_whole() {
-    on_every_backend(|world| async move {
+fn tasks_and_services_are_stored_whole(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let service = as_service(tree.child(world.id(), &tree.root), START.plus_seconds(120));
@@ -55,9 +69,8 @@ fn tasks_and_services_are_stored_whole() {
     });
 }
 
-#[test]
-fn lists_filter_on_every_column() {
-    on_every_backend(|world| async move {
+fn lists_filter_on_every_column(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let wanted = Session {
@@ -141,9 +154,8 @@ fn lists_filter_on_every_column() {
     });
 }
 
-#[test]
-fn a_walk_down_stops_at_other_states_and_visits_nothing_twice() {
-    on_every_backend(|world| async move {
+fn a_walk_down_stops_at_other_states_and_visits_nothing_twice(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let sessions = chain(&world, &tree, &mut unit, 4).await;
@@ -175,9 +187,8 @@ fn a_walk_down_stops_at_other_states_and_visits_nothing_twice() {
     });
 }
 
-#[test]
-fn the_ancestry_goes_from_the_session_to_its_root() {
-    on_every_backend(|world| async move {
+fn the_ancestry_goes_from_the_session_to_its_root(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let sessions = chain(&world, &tree, &mut unit, 3).await;
@@ -189,9 +200,8 @@ fn the_ancestry_goes_from_the_session_to_its_root() {
     });
 }
 
-#[test]
-fn suspending_freezes_a_lease_and_resuming_renews_it() {
-    on_every_backend(|world| async move {
+fn suspending_freezes_a_lease_and_resuming_renews_it(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let service = as_service(tree.child(world.id(), &tree.root), START.plus_seconds(60));
@@ -219,9 +229,8 @@ fn suspending_freezes_a_lease_and_resuming_renews_it() {
     });
 }
 
-#[test]
-fn ended_sessions_leave_their_parents_and_applications_counts() {
-    on_every_backend(|world| async move {
+fn ended_sessions_leave_their_parents_and_applications_counts(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let sessions = chain(&world, &tree, &mut unit, 2).await;
@@ -253,9 +262,8 @@ fn ended_sessions_leave_their_parents_and_applications_counts() {
     });
 }
 
-#[test]
-fn held_slots_are_exact_when_a_limit_is_reached() {
-    on_every_backend(|world| async move {
+fn held_slots_are_exact_when_a_limit_is_reached(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let short = Session {
@@ -283,9 +291,8 @@ fn held_slots_are_exact_when_a_limit_is_reached() {
     });
 }
 
-#[test]
-fn a_lease_moves_to_its_new_holder_and_fences_the_old_one() {
-    on_every_backend(|world| async move {
+fn a_lease_moves_to_its_new_holder_and_fences_the_old_one(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let service = as_service(tree.child(world.id(), &tree.root), START.plus_seconds(60));
@@ -323,9 +330,8 @@ fn a_lease_moves_to_its_new_holder_and_fences_the_old_one() {
     });
 }
 
-#[test]
-fn sweeps_find_lapsed_tasks_and_active_services_in_order_of_their_end() {
-    on_every_backend(|world| async move {
+fn sweeps_find_lapsed_tasks_and_active_services_in_order_of_their_end(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let lease_end = START.plus_seconds(60);
@@ -357,9 +363,8 @@ fn sweeps_find_lapsed_tasks_and_active_services_in_order_of_their_end() {
     });
 }
 
-#[test]
-fn retention_deletes_leaves_first_and_keeps_what_edges_refer_to() {
-    on_every_backend(|world| async move {
+fn retention_deletes_leaves_first_and_keeps_what_edges_refer_to(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let sessions = chain(&world, &tree, &mut unit, 2).await;
@@ -401,9 +406,8 @@ fn retention_deletes_leaves_first_and_keeps_what_edges_refer_to() {
     });
 }
 
-#[test]
-fn sessions_of_a_record_are_found_while_they_live() {
-    on_every_backend(|world| async move {
+fn sessions_of_a_record_are_found_while_they_live(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let records = [tree.record.id.clone()];
@@ -432,9 +436,8 @@ fn sessions_of_a_record_are_found_while_they_live() {
     });
 }
 
-#[test]
-fn a_session_on_an_unknown_record_is_refused() {
-    on_every_backend(|world| async move {
+fn a_session_on_an_unknown_record_is_refused(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let stray = task(

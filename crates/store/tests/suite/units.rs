@@ -4,13 +4,23 @@ use std::time::Duration;
 
 use caracal_core::id::ZoneId;
 use caracal_store::{Page, RowStatus, StoreError};
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::ConnectionTrait;
 
-use crate::world::{application, on_every_backend, zone};
+use crate::world::{Backend, application, on, on_every_backend, zone};
 
-#[test]
-fn a_dropped_unit_leaves_nothing() {
-    on_every_backend(|world| async move {
+on_every_backend![
+    a_dropped_unit_leaves_nothing,
+    a_unit_reads_its_own_writes_and_readers_see_them_only_after_the_commit,
+    a_failed_statement_spoils_nothing_that_the_unit_did_before,
+    a_commit_finishes_though_its_caller_goes_away,
+    a_writer_that_does_not_become_free_in_time_is_unavailable,
+    one_writer_too_many_is_turned_away_at_once,
+    a_closed_store_is_unavailable,
+    a_row_that_the_program_cannot_have_written_is_corrupt,
+];
+
+fn a_dropped_unit_leaves_nothing(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         let feed = world.store.changes();
         let mut unit = world.unit(&zone_id).await;
@@ -37,9 +47,8 @@ fn a_dropped_unit_leaves_nothing() {
     });
 }
 
-#[test]
-fn a_unit_reads_its_own_writes_and_readers_see_them_only_after_the_commit() {
-    on_every_backend(|world| async move {
+fn a_unit_reads_its_own_writes_and_readers_see_them_only_after_the_commit(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         let mut unit = world.unit(&zone_id).await;
         let row = application(&zone_id, world.id(), "agent");
@@ -52,9 +61,8 @@ fn a_unit_reads_its_own_writes_and_readers_see_them_only_after_the_commit() {
     });
 }
 
-#[test]
-fn a_failed_statement_spoils_nothing_that_the_unit_did_before() {
-    on_every_backend(|world| async move {
+fn a_failed_statement_spoils_nothing_that_the_unit_did_before(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         let mut unit = world.unit(&zone_id).await;
         unit.insert_application(&application(&zone_id, world.id(), "one"))
@@ -76,9 +84,8 @@ fn a_failed_statement_spoils_nothing_that_the_unit_did_before() {
     });
 }
 
-#[test]
-fn a_commit_finishes_though_its_caller_goes_away() {
-    on_every_backend(|world| async move {
+fn a_commit_finishes_though_its_caller_goes_away(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id: ZoneId = world.id();
         let mut unit = world.unit(&zone_id).await;
         unit.insert_zone(&zone(&zone_id, "z")).await.unwrap();
@@ -91,9 +98,8 @@ fn a_commit_finishes_though_its_caller_goes_away() {
     });
 }
 
-#[test]
-fn a_writer_that_does_not_become_free_in_time_is_unavailable() {
-    on_every_backend(|world| async move {
+fn a_writer_that_does_not_become_free_in_time_is_unavailable(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         let _holder = world.unit(&zone_id).await;
         tokio::time::pause();
@@ -105,9 +111,8 @@ fn a_writer_that_does_not_become_free_in_time_is_unavailable() {
     });
 }
 
-#[test]
-fn one_writer_too_many_is_turned_away_at_once() {
-    on_every_backend(|world| async move {
+fn one_writer_too_many_is_turned_away_at_once(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         let holder = world.unit(&zone_id).await;
         let mut waiting = Vec::new();
@@ -128,9 +133,8 @@ fn one_writer_too_many_is_turned_away_at_once() {
     });
 }
 
-#[test]
-fn a_closed_store_is_unavailable() {
-    on_every_backend(|world| async move {
+fn a_closed_store_is_unavailable(backend: Backend) {
+    on(backend, |world| async move {
         let zone_id = world.zone().await;
         assert!(world.store.ping().await.is_ok());
         world.store.close().await;
@@ -148,14 +152,11 @@ fn a_closed_store_is_unavailable() {
     });
 }
 
-#[test]
-fn a_row_that_the_program_cannot_have_written_is_corrupt() {
-    on_every_backend(|world| async move {
+fn a_row_that_the_program_cannot_have_written_is_corrupt(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let reader = world.store.read(&tree.zone_id);
-        let db = Database::connect(format!("sqlite://{}", world.path.display()))
-            .await
-            .unwrap();
+        let db = world.raw().await;
         for damage in [
             "metadata = '{'",
             "status = 'asleep'",

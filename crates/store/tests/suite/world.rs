@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use caracal_core::id::{
     AdminTokenId, ApplicationId, AuthorityRecordId, DelegationId, EventId, KeyId, PolicyId,
@@ -18,32 +18,110 @@ use caracal_store::entity::{
     ProviderKind, RecordStatus, RegistrationMethod, Resource, Session, SessionStatus,
     SigningKeyRow, Zone,
 };
-use caracal_store::{NewPolicySetVersion, NewPolicyVersion, Store, ZoneUnit};
+use caracal_store::{
+    NewPolicySetVersion, NewPolicyVersion, OpenError, PostgresOptions, Store, ZoneUnit,
+    migrate_postgres,
+};
+use caracal_testbed::{Database, Postgres};
+use sea_orm::{ConnectOptions, DatabaseConnection};
 use tempfile::TempDir;
 
 /// Where the worlds begin.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
 /// A database that the suite runs on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
+    Postgres,
 }
 
-impl Backend {
-    const ALL: &'static [Self] = &[Self::Sqlite];
+/// Makes tests of functions that take a backend: one for each, `sqlite::name` and `postgres::name`.
+macro_rules! on_every_backend {
+    [$($name:ident),+ $(,)?] => {
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(crate::world::Backend::Sqlite); })+
+        }
+        mod postgres {
+            $(#[test] fn $name() { super::$name(crate::world::Backend::Postgres); })+
+        }
+    };
+}
+pub(crate) use on_every_backend;
+
+/// Runs a test on a backend. The world comes boxed, so that a test's future takes it whole.
+pub(crate) fn on<F: Future<Output = ()>>(backend: Backend, test: impl Fn(Box<World>) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .unwrap()
+        .block_on(async { test(Box::new(World::new(backend).await)).await });
 }
 
-/// Runs a test on every backend. The world comes boxed, so that a test's future takes it whole.
-pub(crate) fn on_every_backend<F: Future<Output = ()>>(test: impl Fn(Box<World>) -> F) {
-    for backend in Backend::ALL {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime
-            .unwrap()
-            .block_on(async { test(Box::new(World::new(*backend).await)).await });
+/// Where a world's rows are.
+pub(crate) enum Place {
+    File { path: PathBuf, _dir: TempDir },
+    Server(Server),
+}
+
+/// A database of a test's own, dropped with it.
+pub(crate) struct Server(Database);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Postgres::shared().and_then(|server| server.drop_database(&self.0));
     }
+}
+
+impl std::ops::Deref for Server {
+    type Target = Database;
+    fn deref(&self) -> &Database {
+        &self.0
+    }
+}
+
+impl Server {
+    /// A database with this build's schema: copied, which is quicker than made.
+    pub(crate) fn migrated() -> Self {
+        static TEMPLATE: OnceLock<String> = OnceLock::new();
+        let postgres = Postgres::shared().unwrap();
+        let template = TEMPLATE.get_or_init(|| {
+            let database = postgres.database().unwrap();
+            let options = PostgresOptions::new(database.owner_url);
+            let migrated = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                runtime
+                    .unwrap()
+                    .block_on(migrate_postgres(&options, START))
+                    .unwrap();
+            });
+            migrated.join().unwrap();
+            database.name
+        });
+        let database = postgres.database_like(template).unwrap();
+        Self(database)
+    }
+
+    /// A database with nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self(Postgres::shared().unwrap().database().unwrap())
+    }
+
+    /// A connection that no rule binds.
+    pub(crate) async fn raw(&self) -> DatabaseConnection {
+        let url = format!("{}?options=-c%20search_path%3Dcaracal", self.superuser_url);
+        connect(url).await
+    }
+}
+
+/// One connection.
+pub(crate) async fn connect(url: String) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.unwrap()
 }
 
 /// A store and what drives it.
@@ -51,26 +129,39 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) random: Arc<SeededRandom>,
-    pub(crate) path: PathBuf,
-    pub(crate) dir: TempDir,
+    pub(crate) place: Place,
     ids: ManualClock,
 }
 
 impl World {
     pub(crate) async fn new(backend: Backend) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("caracal.db");
+        let place = match backend {
+            Backend::Sqlite => {
+                let dir = tempfile::tempdir().unwrap();
+                Place::File {
+                    path: dir.path().join("caracal.db"),
+                    _dir: dir,
+                }
+            }
+            Backend::Postgres => Place::Server(Server::migrated()),
+        };
         let clock = Arc::new(ManualClock::at(START));
         let random = Arc::new(SeededRandom::new(7));
-        let Backend::Sqlite = backend;
-        let store = open(&path, &clock, &random).await.unwrap();
+        let store = open(&place, &clock, &random).await.unwrap();
         Self {
             store,
             clock,
             random,
-            path,
-            dir,
+            place,
             ids: ManualClock::at(START),
+        }
+    }
+
+    /// A connection beside the store's, bound by no rule of the store.
+    pub(crate) async fn raw(&self) -> DatabaseConnection {
+        match &self.place {
+            Place::File { path, .. } => connect(format!("sqlite://{}", path.display())).await,
+            Place::Server(server) => server.raw().await,
         }
     }
 
@@ -150,13 +241,20 @@ impl Tree {
 }
 
 pub(crate) async fn open(
-    path: &std::path::Path,
+    place: &Place,
     clock: &Arc<ManualClock>,
     random: &Arc<SeededRandom>,
-) -> Result<Store, caracal_store::OpenError> {
+) -> Result<Store, OpenError> {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     let random = Arc::clone(random) as Arc<dyn Random>;
-    Store::open_sqlite(path, clock, random).await
+    match place {
+        Place::File { path, .. } => Store::open_sqlite(path, clock, random).await,
+        Place::Server(server) => {
+            let mut options = PostgresOptions::new(server.owner_url.clone());
+            options.min_connections = 0;
+            Store::open_postgres(options, clock, random).await
+        }
+    }
 }
 
 pub(crate) fn author() -> Author {

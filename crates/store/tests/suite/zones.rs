@@ -4,11 +4,18 @@ use caracal_core::id::ZoneId;
 use caracal_store::entity::{SessionStatus, Zone};
 use caracal_store::{LiveAuthority, Page, StoreError, UniqueConstraint, ZoneFilter};
 
-use crate::world::{author, on_every_backend, zone};
+use crate::world::{Backend, author, on, on_every_backend, zone};
 
-#[test]
-fn a_zone_is_stored_whole() {
-    on_every_backend(|world| async move {
+on_every_backend![
+    a_zone_is_stored_whole,
+    a_slug_stays_taken_when_its_zone_is_archived,
+    the_list_leaves_out_archived_reserved_and_other_owners_zones,
+    a_renamed_zone_can_become_reserved,
+    ending_all_authority_ends_records_sessions_and_edges_and_says_which,
+];
+
+fn a_zone_is_stored_whole(backend: Backend) {
+    on(backend, |world| async move {
         let id: ZoneId = world.id();
         let row = Zone {
             dcr_enabled: true,
@@ -23,9 +30,8 @@ fn a_zone_is_stored_whole() {
     });
 }
 
-#[test]
-fn a_slug_stays_taken_when_its_zone_is_archived() {
-    on_every_backend(|world| async move {
+fn a_slug_stays_taken_when_its_zone_is_archived(backend: Backend) {
+    on(backend, |world| async move {
         let first: ZoneId = world.id();
         let mut unit = world.unit(&first).await;
         unit.insert_zone(&zone(&first, "acme")).await.unwrap();
@@ -43,9 +49,8 @@ fn a_slug_stays_taken_when_its_zone_is_archived() {
     });
 }
 
-#[test]
-fn the_list_leaves_out_archived_reserved_and_other_owners_zones() {
-    on_every_backend(|world| async move {
+fn the_list_leaves_out_archived_reserved_and_other_owners_zones(backend: Backend) {
+    on(backend, |world| async move {
         let mut ids = Vec::new();
         for (slug, owner) in [
             ("mine", Some("a")),
@@ -84,9 +89,8 @@ fn the_list_leaves_out_archived_reserved_and_other_owners_zones() {
     });
 }
 
-#[test]
-fn a_renamed_zone_can_become_reserved() {
-    on_every_backend(|world| async move {
+fn a_renamed_zone_can_become_reserved(backend: Backend) {
+    on(backend, |world| async move {
         let id = world.zone().await;
         let mut unit = world.unit(&id).await;
         let mut row = unit.get_zone().await.unwrap().unwrap();
@@ -102,9 +106,8 @@ fn a_renamed_zone_can_become_reserved() {
     });
 }
 
-#[test]
-fn ending_all_authority_ends_records_sessions_and_edges_and_says_which() {
-    on_every_backend(|world| async move {
+fn ending_all_authority_ends_records_sessions_and_edges_and_says_which(backend: Backend) {
+    on(backend, |world| async move {
         let tree = world.tree().await;
         let mut unit = world.unit(&tree.zone_id).await;
         let child = tree.child(world.id(), &tree.root);
