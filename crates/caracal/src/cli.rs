@@ -144,6 +144,21 @@ pub(crate) struct BenchArgs {
     /// Seconds of each run.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
+    /// Load roles apart on DATABASE_URL and REDIS_URL instead of an embedded stack.
+    #[arg(long)]
+    pub(crate) apart: bool,
+    /// Admin API of a deployment that runs already; nothing is started then.
+    #[arg(long, conflicts_with = "apart")]
+    pub(crate) api_url: Option<String>,
+    /// STS of that deployment.
+    #[arg(long)]
+    pub(crate) sts_url: Option<String>,
+    /// Coordinator of that deployment.
+    #[arg(long)]
+    pub(crate) coordinator_url: Option<String>,
+    /// Gateway of that deployment.
+    #[arg(long)]
+    pub(crate) gateway_url: Option<String>,
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -12,6 +12,7 @@ mod evidence_tools;
 mod home;
 mod logging;
 mod quickstart;
+pub mod role_process;
 mod serve;
 pub mod stack_process;
 mod status;

@@ -176,7 +176,7 @@ mod tests {
         let (lines, written) = sync_channel(4);
         let layer = JsonLines {
             level: Level::INFO,
-            service: "test",
+            service: "test".to_owned(),
             environment: "dev".to_owned(),
             lines,
         };

@@ -3,11 +3,14 @@
 //! The bench starts a stack of its own in a temporary home, with the limits raised that a load test
 //! must raise, and drives it from this process: each worker mints a one-shot mandate at the STS and
 //! spends it at the Gateway, again and again. The upstream is local. What is measured is the whole
-//! governed call as a client sees it; CPU and memory are the stack's own, read from `/proc`.
+//! governed call as a client sees it; CPU and memory are the stack's own, read from `/proc`. With
+//! roles apart the stores tell what they were asked.
 
+mod counters;
 mod lane;
 mod meter;
 mod report;
+mod target;
 pub mod upstream;
 
 use std::path::PathBuf;
@@ -19,12 +22,13 @@ use crate::CommandResult;
 use crate::cli::BenchArgs;
 use crate::client::Client;
 use crate::config::Environment;
-use crate::stack_process::StackProcess;
 use crate::tour::{READ, World};
 
+use counters::Counted;
 use lane::{Lane, Tally};
 use meter::Meter;
 use report::Run;
+use target::Target;
 use upstream::Upstream;
 
 /// Limits that the bench raises on its own stack.
@@ -42,19 +46,19 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// Runs the load once for each number of workers.
 pub(crate) async fn run(environment: &Environment, args: &BenchArgs) -> CommandResult {
     let home = TemporaryHome::new();
-    let settings = RAISED.map(|(name, value)| (name, environment.get(name).unwrap_or(value)));
-    let stack = StackProcess::start(&std::env::current_exe()?, &home.0, &settings).await?;
-    let meter = Meter::of(stack.pid());
+    let target = Target::start(environment, args, &home).await?;
     let upstream = Upstream::start(false).await?;
     let client = Client::new(Duration::from_secs(10));
-    let world = World::provision(client, stack.endpoints.clone(), "bench", &upstream.url()).await?;
+    let endpoints = target.endpoints.clone();
+    let world = World::provision(client, endpoints, "bench", &upstream.url()).await?;
     let world = Arc::new(world);
     let mut runs = Vec::new();
     for workers in &args.workers {
-        runs.push(measure(&world, meter, *workers, Duration::from_secs(args.seconds)).await?);
+        runs.push(measure(&world, &target, *workers, Duration::from_secs(args.seconds)).await?);
     }
     let report = report::Report {
-        raised: &RAISED,
+        shape: target.shape,
+        raised: target::raised(environment),
         seconds: args.seconds,
         runs,
     };
@@ -72,7 +76,7 @@ pub(crate) async fn run(environment: &Environment, args: &BenchArgs) -> CommandR
 
 async fn measure(
     world: &Arc<World>,
-    meter: Meter,
+    target: &Target,
     workers: usize,
     length: Duration,
 ) -> Result<Run, Box<dyn std::error::Error>> {
@@ -94,14 +98,16 @@ async fn measure(
         );
     }
     let mut lanes = drive(lanes, WARM_UP).await?.0;
-    let before = meter.read()?;
+    let asked_before = asked(target).await?;
+    let before = target.meter.read()?;
     let own_before = Meter::of_this_process().read()?;
     let began = Instant::now();
     let tally;
     (lanes, tally) = drive(lanes, length).await?;
     let elapsed = began.elapsed();
-    let after = meter.read()?;
+    let after = target.meter.read()?;
     let own_after = Meter::of_this_process().read()?;
+    let asked_after = asked(target).await?;
     drop(lanes);
     Ok(Run {
         workers,
@@ -110,7 +116,17 @@ async fn measure(
         stack_cpu: after.cpu.saturating_sub(before.cpu),
         load_cpu: own_after.cpu.saturating_sub(own_before.cpu),
         resident: after.resident,
+        asked: asked_after
+            .zip(asked_before)
+            .map(|(after, before)| after.since(&before)),
     })
+}
+
+async fn asked(target: &Target) -> Result<Option<Counted>, Box<dyn std::error::Error>> {
+    match &target.counters {
+        Some(counters) => counters.read().await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn drive(
