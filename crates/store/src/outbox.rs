@@ -1,4 +1,10 @@
 //! The outbox: messages that leave exactly when the change that they tell of is committed.
+//!
+//! Several publishers may work at once. One claims messages for a while by moving the time before
+//! which nobody else may publish them; what a publisher that died had claimed is due again after that
+//! time. Messages leave at least once and in no promised order; consumers dedupe by `outbox_id`.
+
+mod wakes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +12,13 @@ use std::sync::Arc;
 use caracal_core::Timestamp;
 use caracal_core::id::{OutboxId, ZoneId};
 
+use crate::dialect::Dialect;
 use crate::entity::wire_names;
 use crate::error::StoreError;
 use crate::handle::{Access, InZone, OnPlatform, PlatformUnit, ZoneUnit};
 use crate::sql::{Bind, Entity, IN_LIST, Row, Where, json_text, params, placeholders};
+
+pub(crate) use wakes::{CHANNEL, Wakes};
 
 const TABLE: &str = "outbox";
 
@@ -175,8 +184,8 @@ impl ZoneUnit {
 }
 
 impl<A: Access> OnPlatform<A> {
-    /// The pending messages that are due at `now`, oldest first, at most `limit` of them. One
-    /// publisher runs at a time, so nothing is locked.
+    /// The pending messages that are due at `now`, oldest first, at most `limit` of them. Nothing is
+    /// claimed by looking.
     ///
     /// # Errors
     /// [`StoreError`] when they can't be read.
@@ -190,6 +199,24 @@ impl<A: Access> OnPlatform<A> {
             params![now, limit],
         )
         .await
+    }
+
+    /// Messages of a status, of one zone or of all, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub async fn outbox_messages(
+        &self,
+        status: OutboxStatus,
+        zone: Option<&ZoneId>,
+        limit: i64,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let status = format!("status = '{}'", status.as_str());
+        let (tail, values) = Where::any()
+            .and(&status, vec![])
+            .and_some("zone_id", zone)
+            .tail(&format!("ORDER BY created_at, id LIMIT {limit}"));
+        self.fetch(&tail, values).await
     }
 
     /// Figures for metrics and readiness.
@@ -229,6 +256,80 @@ impl<A: Access> OnPlatform<A> {
 }
 
 impl PlatformUnit {
+    /// Claims messages that are due, at most `limit` of them: nobody else claims them before `until`,
+    /// unless [`PlatformUnit::release_outbox_messages`] gives them back. In the order in which they
+    /// were stored. Messages that another publisher is claiming are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be written.
+    pub async fn claim_outbox_messages(
+        &mut self,
+        until: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let (now, passing_over) = (self.now(), self.inner.dialect().passing_over_locked());
+        let sql = format!(
+            "WITH due (due_id) AS MATERIALIZED (
+                SELECT id FROM outbox WHERE status = 'pending' AND available_at <= $1
+                ORDER BY available_at, id LIMIT $2 {passing_over})
+             UPDATE outbox SET available_at = $3 FROM due WHERE id = due_id
+             RETURNING {}",
+            OutboxMessage::COLUMNS
+        );
+        let rows = self.query(TABLE, sql, params![now, limit, until]).await?;
+        let mut claimed = rows
+            .iter()
+            .map(|row| OutboxMessage::read(&Row::new(row, TABLE)))
+            .collect::<Result<Vec<_>, _>>()?;
+        claimed.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(claimed)
+    }
+
+    /// Gives claimed messages back unpublished: they are due at once, and no attempt is counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be written.
+    pub async fn release_outbox_messages(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        let now = self.now();
+        for some in ids.chunks(IN_LIST) {
+            let marks = placeholders(2, some.len());
+            let sql = format!(
+                "UPDATE outbox SET available_at = $1 WHERE status = 'pending' AND id IN ({marks})"
+            );
+            let mut values = params![now];
+            values.extend(some.iter().map(Bind::bind));
+            self.execute(TABLE, sql, values).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes dead messages pending again, as if never tried: all of them, those of one zone, or one.
+    /// Answers how many those were.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be written.
+    pub async fn requeue_outbox_messages(
+        &mut self,
+        zone: Option<&ZoneId>,
+        id: Option<&OutboxId>,
+    ) -> Result<u64, StoreError> {
+        let (tail, values) = Where::any()
+            .and("status = 'dead'", vec![])
+            .and_some("zone_id", zone)
+            .and_some("id", id)
+            .tail("");
+        let now = self.now().micros();
+        let sql = format!(
+            "UPDATE outbox SET status = 'pending', attempts = 0, available_at = {now} {tail}"
+        );
+        let touched = self.execute(TABLE, sql, values).await?;
+        if touched > 0 && self.inner.dialect() == Dialect::Postgres {
+            let wake = format!("SELECT pg_notify('{CHANNEL}', '')");
+            self.query(TABLE, wake, vec![]).await?;
+        }
+        Ok(touched)
+    }
+
     /// Marks messages as published.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use crate::dialect::sqlite::{self, ACQUIRE_TIMEOUT, FileLock};
 use crate::error::{OpenError, StoreError};
 use crate::handle::{InZone, OnPlatform, PlatformReader, PlatformUnit, ZoneReader, ZoneUnit};
 use crate::migrate::{self, MIGRATIONS};
+use crate::outbox::Wakes;
 
 /// The most units that wait for the writer; more are refused at once.
 const MAX_WAITING_WRITERS: usize = 1024;
@@ -67,6 +68,7 @@ struct PostgresServer {
     pools: Pools,
     turns: Turns,
     feed: Arc<PostgresFeed>,
+    wakes: Wakes,
 }
 
 /// The right to be the writer, until dropped.
@@ -158,6 +160,7 @@ impl Store {
             pools,
             turns: Turns::default(),
             feed,
+            wakes: Wakes::default(),
         };
         Ok(Self::new(
             Database::Postgres(server),
@@ -259,9 +262,14 @@ impl Store {
         }
     }
 
-    /// Notified after every commit that put a message into the outbox.
+    /// Notified after every commit that put a message into the outbox, whichever process made it.
+    /// Must be asked for inside a Tokio runtime.
     #[must_use]
     pub fn outbox_signal(&self) -> Arc<Notify> {
+        if let Database::Postgres(server) = &self.inner.database {
+            let channel = || server.pools.connector.listening();
+            server.wakes.pass_on(channel, &self.inner.outbox);
+        }
         Arc::clone(&self.inner.outbox)
     }
 

@@ -29,6 +29,15 @@ impl Dialect {
         }
     }
 
+    /// Locks the rows of a `SELECT` and leaves out those that another transaction has locked. In a
+    /// file there is one writer, so none are.
+    pub(crate) fn passing_over_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "FOR UPDATE SKIP LOCKED",
+        }
+    }
+
     /// How many zones, of all, have the slug `$2`; the handle's zone is `$1`.
     pub(crate) fn slug_count(self) -> &'static str {
         match self {
