@@ -10,6 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+/// When to come back while a probe is under way.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// One dependency's breaker.
 #[derive(Debug)]
 pub(crate) struct Circuit {
@@ -59,13 +62,24 @@ impl Circuit {
             return Err(left);
         }
         if state.probing {
-            return Err(Duration::from_secs(1));
+            return Err(PROBE);
         }
         state.probing = true;
         Ok(Admission {
             circuit: Arc::clone(self),
             probe: true,
         })
+    }
+
+    /// How long calls fail at once from now; `None` when one would be admitted.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let left = self.open_for.saturating_sub(state.opened?.elapsed());
+        match (left.is_zero(), state.probing) {
+            (false, _) => Some(left),
+            (true, true) => Some(PROBE),
+            (true, false) => None,
+        }
     }
 
     /// Whether calls fail at once now.

@@ -2,11 +2,17 @@
 //!
 //! A [`Permit`] is the only way on: the upstream request is built from it and from nothing else, and
 //! only a granted exchange makes one.
+//!
+//! Every zone has a circuit of its own: decisions that keep failing for one zone (its store rows, its
+//! keys, its provider) pause that zone's calls and nobody else's. Whether the STS is there at all is
+//! known by the line to it, and pauses everybody.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_core::id::ZoneId;
 use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
+use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::call::Call;
@@ -16,14 +22,17 @@ use crate::preflight::Framing;
 use crate::refusal::Refusal;
 use crate::replay::Spent;
 
-/// Failures in a row that open the circuit, and for how long.
+/// Failures in a row that open a zone's circuit, and for how long.
 const CIRCUIT_THRESHOLD: u32 = 3;
 const CIRCUIT_OPEN: Duration = Duration::from_secs(10);
+
+/// Zones whose failures are remembered.
+const MAX_ZONES: u64 = 16_384;
 
 /// The Gateway's line to the STS.
 pub(crate) struct Exchanger {
     sts: Arc<dyn Exchange>,
-    circuit: Arc<Circuit>,
+    circuits: Cache<ZoneId, Arc<Circuit>>,
     timeout: Duration,
     meter: Arc<Meter>,
 }
@@ -59,34 +68,41 @@ impl Permit {
 }
 
 impl Exchanger {
-    /// A line with a closed circuit.
+    /// A line on which nothing has failed.
     pub(crate) fn new(sts: Arc<dyn Exchange>, timeout: Duration, meter: Arc<Meter>) -> Self {
-        let circuit = Circuit::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN);
         Self {
             sts,
-            circuit,
+            circuits: Cache::new(MAX_ZONES),
             timeout,
             meter,
         }
     }
 
-    /// Step 14: whether the STS is taken to be available.
-    pub(crate) fn admit(&self) -> Result<Admission, Refusal> {
-        let admitted = self.circuit.admit().map_err(Refusal::CircuitOpen);
-        self.observe();
-        admitted
+    /// Step 14: whether the STS is taken to be available to this zone.
+    pub(crate) fn admit(&self, zone: &ZoneId) -> Result<Admission, Refusal> {
+        if let Some(pause) = self.sts.pause() {
+            return Err(Refusal::CircuitOpen(pause));
+        }
+        self.circuit(zone).admit().map_err(Refusal::CircuitOpen)
     }
 
-    /// Whether exchanges fail at once now.
-    pub(crate) fn is_open(&self) -> bool {
-        self.circuit.is_open()
+    /// Whether the STS answers: readiness.
+    pub(crate) async fn reachable(&self) -> bool {
+        self.sts.pause().is_none() && self.sts.reachable().await
     }
 
-    /// Brings the circuit's gauge up to date.
+    /// Brings the circuits' gauge up to date: 1 while exchanges of anybody fail at once.
     pub(crate) fn observe(&self) {
-        self.meter
-            .circuit_open
-            .set(u64::from(self.circuit.is_open()));
+        let open = self.sts.pause().is_some()
+            || self.circuits.iter().any(|(_, circuit)| circuit.is_open());
+        self.meter.circuit_open.set(u64::from(open));
+    }
+
+    fn circuit(&self, zone: &ZoneId) -> Arc<Circuit> {
+        let new = || Circuit::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN);
+        self.circuits
+            .get(zone)
+            .unwrap_or_else(|| self.circuits.get_with(zone.clone(), new))
     }
 
     /// Asks for the call's authority.
@@ -143,13 +159,13 @@ impl Exchanger {
     fn failed(&self, admission: Admission) {
         if admission.fail() {
             self.meter.circuit_opened.add();
-            tracing::warn!("the token service keeps failing: circuit open");
+            tracing::warn!("exchanges of a zone keep failing: circuit open");
         }
         self.observe();
     }
 }
 
-/// A denial is an answer; only trouble counts against the STS.
-fn is_failure(refusal: &ExchangeRefusal) -> bool {
+/// A denial is an answer; only trouble counts.
+pub(crate) fn is_failure(refusal: &ExchangeRefusal) -> bool {
     refusal.status >= 500 && refusal.code == "sts_unavailable"
 }

@@ -327,7 +327,7 @@ impl Gateway {
     /// What is local first, the mark last, just before the exchange.
     async fn permit(&self, proven: Proven) -> Result<Permit, Refusal> {
         let standing = self.anchors.stand(proven).await?;
-        let admission = self.exchanger.admit()?;
+        let admission = self.exchanger.admit(&standing.proven().call().zone)?;
         let now = self.clock.now();
         let spent = replay::spend(self.marks.as_ref(), standing, now).await?;
         self.exchanger.exchange(admission, spent).await

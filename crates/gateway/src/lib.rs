@@ -18,6 +18,7 @@
 //! | `upstream`, `upload` | 19: the call |
 //! | `respond`, `relay`, `rejudge` | 20: the answer, and its end when authority ends |
 //! | `audit` | the evidence |
+//! | `exchange_client` | the STS when it runs elsewhere |
 //! | `refusal` | every reason to answer instead of the upstream |
 
 mod anchors;
@@ -27,6 +28,7 @@ mod build;
 mod call;
 mod circuit;
 mod exchange;
+mod exchange_client;
 pub mod fuzz;
 mod gateway;
 mod host_guard;
@@ -41,9 +43,13 @@ mod rejudge;
 mod relay;
 mod replay;
 mod respond;
+mod trust;
 mod upload;
 mod upstream;
 
+pub use exchange_client::{
+    HttpExchange, HttpExchangeDeps, HttpExchangeOptions, StsUrl, StsUrlError,
+};
 pub use fuzz::fuzz_head;
 pub use gateway::{Gateway, GatewayDeps};
 pub use host_guard::{Resolve, SystemResolver};

@@ -192,7 +192,7 @@ impl Readiness for State {
         if self.recorder.journal().probe().await.is_err() {
             return Err(NotReady::with_reason("audit_replay_unavailable"));
         }
-        if self.exchanger.is_open() {
+        if !self.exchanger.reachable().await {
             return Err(NotReady::with_reason("sts_unreachable"));
         }
         Ok(())

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::exchange::is_failure;
 use crate::meter::{Count, Meter};
 use crate::respond::REQUEST_ID;
 
@@ -237,6 +238,8 @@ impl Refusal {
             Self::BarrierUnavailable | Self::CircuitOpen(_) | Self::ExchangeTimedOut => {
                 Evidence::Denied("sts_unavailable")
             }
+            // The STS records its verdicts; that there was none is only known here.
+            Self::Exchange(refusal) if is_failure(refusal) => Evidence::Denied("sts_unavailable"),
             Self::MarksUnavailable => Evidence::Denied("replay_store_unavailable"),
             Self::Replayed => Evidence::Replay,
             Self::NotAddressable => {

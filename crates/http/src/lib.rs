@@ -12,6 +12,7 @@ pub mod limit;
 pub mod observe;
 pub mod ops;
 pub mod serve;
+pub mod share;
 
 pub use context::{RequestContext, TraceContext};
 pub use failure::Failure;
@@ -19,3 +20,4 @@ pub use limit::{RetryAfter, WindowLimiter};
 pub use observe::{Observed, Reason};
 pub use ops::{Dependencies, Dependency, MetricsAccess, NotReady, Readiness, WithDependencies};
 pub use serve::{Peer, ServeOptions, serve};
+pub use share::{FairShare, Place, ShareFull};

@@ -129,4 +129,14 @@ pub trait Exchange: Send + Sync {
     /// # Errors
     /// [`ExchangeRefusal`] when the call would not be granted now: the stream must end.
     async fn still_granted(&self, request: &ExchangeRequest) -> Result<(), ExchangeRefusal>;
+
+    /// How long the STS is known to be out of reach: don't ask before. `None` when it may be asked.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether the STS can be reached now: readiness.
+    async fn reachable(&self) -> bool {
+        true
+    }
 }

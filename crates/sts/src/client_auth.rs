@@ -120,6 +120,15 @@ impl Sts {
         id: &ApplicationId,
     ) -> Result<Option<Client>, Refusal> {
         let view = self.authority.fresh(zone).await?;
+        self.live_application_in(view, id).await
+    }
+
+    /// An application that may act now, through this view of its zone.
+    pub(crate) async fn live_application_in(
+        &self,
+        view: ZoneView,
+        id: &ApplicationId,
+    ) -> Result<Option<Client>, Refusal> {
         let now = self.clock.now();
         if !view.zone().await?.is_some_and(|zone| zone.is_live()) {
             return Ok(None);

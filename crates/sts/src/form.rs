@@ -5,7 +5,7 @@
 //! that are not UTF-8 are errors): two readers of one body must never see two requests. Nothing here
 //! looks at the store, so a malformed request leaves no trace.
 
-mod fields;
+pub(crate) mod fields;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +15,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use thiserror::Error;
 
+use crate::gateway_leg;
 use fields::{Fields, MalformedFields};
 
 /// Largest body of a token request, bytes.
@@ -29,12 +30,6 @@ pub(crate) const MAX_SCOPE_BYTES: usize = 8_192;
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
-
-const GATEWAY_HEADERS: [&str; 3] = [
-    "x-caracal-gateway-timestamp",
-    "x-caracal-gateway-request",
-    "x-caracal-gateway-signature",
-];
 
 /// A well-formed token request. Whether it is true is for the later steps.
 #[derive(Debug)]
@@ -165,6 +160,9 @@ pub(crate) enum MalformedForm {
     /// One of the pair is missing.
     #[error("send subject_token and subject_token_type together")]
     SubjectTokenPair,
+    /// A field of the Gateway's form is missing, unknown or not of its form.
+    #[error("the field {0} is missing, unknown or malformed")]
+    Field(&'static str),
     /// A text outside the id alphabet where an id belongs.
     #[error("{0} is not an id")]
     Id(&'static str),
@@ -210,10 +208,7 @@ impl TokenForm {
         fields.judge_repetition()?;
         refuse_unsupported(&fields)?;
         let ttl_seconds = parse_ttl(&fields.take("ttl_seconds"))?;
-        if GATEWAY_HEADERS
-            .iter()
-            .any(|name| headers.contains_key(*name))
-        {
+        if gateway_leg::is_claimed(headers) {
             return Err(FormRefused::GatewaySignature);
         }
         let resources = parse_resources(fields.take_resources())?;

@@ -9,10 +9,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use caracal_core::{Scope, ScopeSet, Secret};
+use caracal_core::{RequestId, Scope, ScopeSet, Secret};
 use caracal_crypto::Claims;
 use caracal_evidence::Metadata;
 use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
+use caracal_store::ZoneView;
 use caracal_store::entity::{Provider, Resource};
 
 use crate::Sts;
@@ -42,15 +43,45 @@ struct Permitted {
 #[async_trait]
 impl Exchange for Sts {
     async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeGrant, ExchangeRefusal> {
-        self.exchange_governed(request)
-            .await
-            .map_err(|refusal| self.relay(request, refusal))
+        let view = self.view_for(request).await?;
+        self.exchange_on(view, request).await
     }
 
     async fn still_granted(&self, request: &ExchangeRequest) -> Result<(), ExchangeRefusal> {
+        let view = self.view_for(request).await?;
+        self.still_granted_on(view, request).await
+    }
+}
+
+impl Sts {
+    async fn view_for(&self, request: &ExchangeRequest) -> Result<ZoneView, ExchangeRefusal> {
+        let view = self
+            .authority
+            .fresh(&request.mandate.claims().zone_id)
+            .await;
+        view.map_err(|error| self.relay_refusal(&request.request_id, error.into()))
+    }
+
+    /// [`Exchange::exchange`] on a view of the mandate's zone, taken after the request arrived.
+    pub(crate) async fn exchange_on(
+        &self,
+        view: ZoneView,
+        request: &ExchangeRequest,
+    ) -> Result<ExchangeGrant, ExchangeRefusal> {
+        self.exchange_governed(view, request)
+            .await
+            .map_err(|refusal| self.relay_refusal(&request.request_id, refusal))
+    }
+
+    /// [`Exchange::still_granted`] on a view of the mandate's zone, taken after the request arrived.
+    pub(crate) async fn still_granted_on(
+        &self,
+        view: ZoneView,
+        request: &ExchangeRequest,
+    ) -> Result<(), ExchangeRefusal> {
         let judged = async {
             let client = self
-                .caller_of(request)
+                .caller_of(view, request)
                 .await?
                 .ok_or(Refusal::ClientCredentials)?;
             let mut unwritten = Trail::of(self, &client.application, &request.request_id);
@@ -58,26 +89,38 @@ impl Exchange for Sts {
                 .await
                 .map(|_| ())
         };
-        judged.await.map_err(|refusal| self.relay(request, refusal))
+        judged
+            .await
+            .map_err(|refusal| self.relay_refusal(&request.request_id, refusal))
     }
-}
 
-impl Sts {
-    fn relay(&self, request: &ExchangeRequest, refusal: Refusal) -> ExchangeRefusal {
-        self.log_cause(&request.request_id, &refusal);
+    /// The refusal as the Gateway gets it; what it does not say is logged.
+    pub(crate) fn relay_refusal(
+        &self,
+        request_id: &RequestId,
+        refusal: Refusal,
+    ) -> ExchangeRefusal {
+        self.log_cause(request_id, &refusal);
         refusal.into()
     }
 
-    async fn caller_of(&self, request: &ExchangeRequest) -> Result<Option<Client>, Refusal> {
-        let claims = request.mandate.claims();
-        self.live_application(&claims.zone_id, &claims.client_id)
+    async fn caller_of(
+        &self,
+        view: ZoneView,
+        request: &ExchangeRequest,
+    ) -> Result<Option<Client>, Refusal> {
+        self.live_application_in(view, &request.mandate.claims().client_id)
             .await
     }
 
     /// Judges, builds the directive, signs if need be; the events are in the log when this returns.
-    async fn exchange_governed(&self, request: &ExchangeRequest) -> Result<ExchangeGrant, Refusal> {
+    async fn exchange_governed(
+        &self,
+        view: ZoneView,
+        request: &ExchangeRequest,
+    ) -> Result<ExchangeGrant, Refusal> {
         let claims = request.mandate.claims();
-        let Some(client) = self.caller_of(request).await? else {
+        let Some(client) = self.caller_of(view, request).await? else {
             let (zone, id) = (&claims.zone_id, &claims.client_id);
             let mut trail = Trail::of_id(self, zone, id, &request.request_id);
             trail.deny("application_inactive", &about(request));

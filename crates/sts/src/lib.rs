@@ -12,6 +12,7 @@
 //! | 6 | `exchange`, `gateway_exchange`, `directive` | the two kinds of exchange, start to end |
 //! | 7 | `audit`, `error` | what is written down, what is answered |
 //! | | `routes`, `rotation` | the HTTP side |
+//! | | `gateway_leg`, `nonces` | Gateways in other processes: signed, heard once |
 //!
 //! Four rules hold throughout. A mandate leaves after its audit event is in the log. Authority only
 //! narrows. Every decision reads one view of the zone that was taken after the request arrived. What
@@ -28,11 +29,13 @@ mod exchange;
 mod form;
 mod fuzz;
 mod gateway_exchange;
+mod gateway_leg;
 mod keys;
 mod lifetime;
 mod lineage;
 mod measure;
 mod mint_limit;
+mod nonces;
 mod operation;
 mod rotation;
 mod routes;
@@ -67,10 +70,12 @@ use mint_limit::MintLimit;
 use operation::OperationFloor;
 
 pub use fuzz::fuzz_form;
+pub use gateway_leg::GatewayLeg;
 pub use keys::{
     KeyCreationError, PUBLISH_AFTER_SECONDS, PUBLISH_AHEAD_SECONDS, create_zone_key,
     rotate_zone_key,
 };
+pub use nonces::{NonceStore, NoncesUnavailable, ProcessNonces, Spent};
 
 /// How often failed authentications are looked through for events that are due, and the state of
 /// the audit log is published.
@@ -165,9 +170,15 @@ impl Sts {
         })
     }
 
-    /// The routes of the STS, without the operational ones.
+    /// The routes of the STS, without the operational ones. Gateways in other processes are not
+    /// heard.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        routes::router(self)
+        routes::router(self, None)
+    }
+
+    /// The same routes, and Gateways in other processes are heard.
+    pub fn router_for_gateways(self: &Arc<Self>, leg: GatewayLeg) -> axum::Router {
+        routes::router(self, Some(leg))
     }
 
     /// The background jobs; they end when `shutdown` is cancelled.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{FromRef, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use caracal_core::id::ZoneId;
 use caracal_http::body::{BodyError, read_limited};
 use caracal_http::{Failure, Observed, RequestContext};
+use caracal_roles::wire::{EXCHANGE_PATH, STILL_GRANTED_PATH};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 
@@ -19,25 +20,47 @@ use crate::Sts;
 use crate::error::Refusal;
 use crate::exchange::Minted;
 use crate::form::{MAX_BODY_BYTES, MalformedForm, TokenForm, judge_head};
+use crate::gateway_leg::{self, GatewayLeg, Question};
 use crate::rotation::rotate;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-pub(crate) fn router(sts: &Arc<Sts>) -> Router {
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct Door {
+    sts: Arc<Sts>,
+    leg: Option<Arc<GatewayLeg>>,
+}
+
+impl FromRef<Door> for Arc<Sts> {
+    fn from_ref(door: &Door) -> Self {
+        Self::clone(&door.sts)
+    }
+}
+
+pub(crate) fn router(sts: &Arc<Sts>, leg: Option<GatewayLeg>) -> Router {
     let observed = Observed::new(
         "sts",
         Arc::clone(&sts.clock),
         Arc::clone(&sts.random),
         sts.options.trust_proxy,
     );
-    Router::new()
-        .route("/oauth/2/token", post(token).fallback(only_post))
+    let door = Door {
+        sts: Arc::clone(sts),
+        leg: leg.map(Arc::new),
+    };
+    let mut router = Router::new();
+    if door.leg.is_some() {
+        router = router.route(STILL_GRANTED_PATH, post(still_granted));
+    }
+    router
+        .route(EXCHANGE_PATH, post(token).fallback(only_post))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/approvals/{id}", get(no_approval))
         .route("/approvals/{id}/decision", post(no_approval))
         .route("/internal/zones/{zone}/signing-key/rotate", post(rotate))
-        .with_state(Arc::clone(sts))
+        .with_state(door)
         .layer(observed)
 }
 
@@ -47,8 +70,14 @@ async fn only_post() -> Failure {
         .with_header(ALLOW, HeaderValue::from_static("POST"))
 }
 
-async fn token(State(sts): State<Arc<Sts>>, context: RequestContext, request: Request) -> Response {
-    let mut response = match answer_token(&sts, &context, request).await {
+async fn token(State(door): State<Door>, context: RequestContext, request: Request) -> Response {
+    let sts = &door.sts;
+    if let Some(leg) = &door.leg
+        && gateway_leg::is_claimed(request.headers())
+    {
+        return gateway_leg::answer(sts, leg, &context, Question::Exchange, request).await;
+    }
+    let mut response = match answer_token(sts, &context, request).await {
         Ok(minted) => granted(&minted),
         Err(refusal) => {
             sts.log_cause(&context.request_id, &refusal);
@@ -57,6 +86,19 @@ async fn token(State(sts): State<Arc<Sts>>, context: RequestContext, request: Re
     };
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
+}
+
+async fn still_granted(
+    State(door): State<Door>,
+    context: RequestContext,
+    request: Request,
+) -> Response {
+    match &door.leg {
+        Some(leg) => {
+            gateway_leg::answer(&door.sts, leg, &context, Question::StillGranted, request).await
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn answer_token(

@@ -2,33 +2,39 @@
 
 pub(crate) mod rows;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use caracal_core::id::{PolicyId, PolicySetId, PolicySetVersionId, PolicyVersionId, ZoneId};
 use caracal_core::path::RequestPath;
 use caracal_core::{
-    ManualClock, RequestId, ResourceIdentifier, Secret, SeededRandom, SystemClock, Timestamp,
+    ManualClock, Mode, RequestId, ResourceIdentifier, Secret, SeededRandom, SystemClock, Timestamp,
 };
 use caracal_crypto::client_secret::Peppers;
 use caracal_crypto::{
-    Expectation, Kek, KeyRing, MandateUse, SealLocation, SecretVerifier, VerifiedMandate, verify,
+    Expectation, HmacKey, Kek, KeyRing, MandateUse, SealLocation, SecretVerifier, VerifiedMandate,
+    verify,
 };
 use caracal_evidence::{Journal, JournalOptions, Position};
-use caracal_http::Peer;
+use caracal_gateway::{HttpExchange, HttpExchangeDeps, HttpExchangeOptions, StsUrl};
+use caracal_http::{Peer, ServeOptions, serve};
 use caracal_policy::manifest_sha256;
-use caracal_roles::{ExchangeRequest, KeySource};
+use caracal_roles::{Exchange, ExchangeRequest, KeySource};
 use caracal_store::entity::{Author, Delegation, Policy, PolicySet, Provider, Resource, Session};
 use caracal_store::{Authority, NewPolicySetVersion, NewPolicyVersion, Store, ZoneUnit};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Sts, StsDependencies, StsOptions, create_zone_key};
+use crate::{GatewayLeg, ProcessNonces, Sts, StsDependencies, StsOptions, create_zone_key};
 
 pub(crate) const ISSUER: &str = "http://localhost:8080";
 pub(crate) const ZONE: &str = "z-demo";
@@ -55,6 +61,8 @@ pub(crate) struct World {
     pub(crate) key_ring: Arc<KeyRing>,
     pub(crate) secrets: SecretVerifier,
     pub(crate) sts: Arc<Sts>,
+    /// The STS as a Gateway sees it: the same object, or the way to it over HTTP.
+    pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) zone: ZoneId,
     /// The secret of [`APP`].
     pub(crate) secret: String,
@@ -184,6 +192,7 @@ impl World {
             journal,
             key_ring,
             secrets,
+            exchange: sts.clone(),
             sts,
             zone: ZoneId::parse(ZONE).unwrap(),
             secret: "cs_a-generated-secret".to_owned(),
@@ -191,6 +200,42 @@ impl World {
             policies: 0.into(),
             _dir: dir,
         }
+    }
+
+    /// The same world, its STS asked over HTTP.
+    pub(crate) async fn apart(mut self) -> Self {
+        let address = self.serve().await;
+        self.exchange = self.exchange_at(address, Duration::from_secs(10));
+        self
+    }
+
+    /// Serves the STS to Gateways that hold [`gateway_key`].
+    pub(crate) async fn serve(&self) -> SocketAddr {
+        let nonces = Arc::new(ProcessNonces::new(&*self.clock, 10_000));
+        // Signatures carry whole seconds, and those from before the memory are refused.
+        self.clock.advance_seconds(1);
+        let leg = GatewayLeg {
+            key: gateway_key(),
+            nonces,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.sts.router_for_gateways(leg);
+        let never = CancellationToken::new();
+        tokio::spawn(serve(listener, router, ServeOptions::default(), never));
+        address
+    }
+
+    /// A Gateway's way to whatever is at `address`.
+    pub(crate) fn exchange_at(&self, address: SocketAddr, timeout: Duration) -> Arc<HttpExchange> {
+        let url = StsUrl::parse(&format!("http://{address}"), Mode::Stable).unwrap();
+        let deps = HttpExchangeDeps {
+            key: gateway_key(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            resolver: None,
+        };
+        HttpExchange::new(HttpExchangeOptions::new(url, timeout), deps)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -490,6 +535,11 @@ async fn open_store(dir: &Path, clock: &Arc<ManualClock>, random: &Arc<SeededRan
     Store::open_sqlite(&dir.join("caracal.db"), clock.clone(), random.clone())
         .await
         .unwrap()
+}
+
+/// The key that Gateway and STS share in tests: the bytes 0 to 31.
+pub(crate) fn gateway_key() -> HmacKey {
+    HmacKey::from_secret_bytes(&(0..32).collect::<Vec<u8>>())
 }
 
 pub(crate) fn request_id(text: &str) -> RequestId {

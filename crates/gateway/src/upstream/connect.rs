@@ -2,24 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
-use tokio_rustls::TlsConnector;
 
 use super::origin::Connection;
 use crate::host_guard::{HostGuard, Target};
 use crate::options::GatewayOptions;
+use crate::trust::{RootsUnreadable, Trust};
 use crate::upload::Upload;
 
 /// Buffer of one upstream connection, bytes.
@@ -41,8 +37,8 @@ pub(super) enum DialError {
     #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
     /// The trusted roots could not be read.
-    #[error("the trusted roots could not be read: {0}")]
-    Roots(String),
+    #[error(transparent)]
+    Roots(#[from] RootsUnreadable),
     /// The HTTP connection could not be set up.
     #[error("the HTTP connection could not be set up: {0}")]
     Http(#[source] hyper::Error),
@@ -52,9 +48,7 @@ pub(super) enum DialError {
 pub(super) struct Connector {
     guard: Arc<HostGuard>,
     timeout: Duration,
-    extra_ca: Option<PathBuf>,
-    /// Reading the system's roots takes a while; only an https upstream needs them.
-    tls: OnceCell<TlsConnector>,
+    trust: Trust,
 }
 
 impl Connector {
@@ -63,8 +57,7 @@ impl Connector {
         Self {
             guard,
             timeout: options.connect_timeout,
-            extra_ca: options.extra_ca_file.clone(),
-            tls: OnceCell::new(),
+            trust: Trust::new(options.extra_ca_file.clone()),
         }
     }
 
@@ -108,7 +101,7 @@ impl Connector {
         stream: TcpStream,
         host: &str,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
-        let connector = self.tls.get_or_try_init(|| self.load_tls()).await?;
+        let connector = self.trust.connector().await?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| DialError::Tls(io::Error::other(error)))?;
         match tokio::time::timeout(self.timeout, connector.connect(name, stream)).await {
@@ -116,44 +109,6 @@ impl Connector {
             Err(_) => Err(DialError::TimedOut),
         }
     }
-
-    async fn load_tls(&self) -> Result<TlsConnector, DialError> {
-        let extra = self.extra_ca.clone();
-        let loaded = tokio::task::spawn_blocking(move || client_config(extra.as_deref())).await;
-        let config = loaded.map_err(|error| DialError::Roots(error.to_string()))??;
-        Ok(TlsConnector::from(Arc::new(config)))
-    }
-}
-
-fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, DialError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    let (_, unusable) = roots.add_parsable_certificates(system.certs);
-    if unusable > 0 || !system.errors.is_empty() {
-        tracing::warn!(unusable, errors = ?system.errors, "some system roots are unusable");
-    }
-    if let Some(file) = extra_ca {
-        add_extra(&mut roots, file)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| DialError::Roots(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn add_extra(roots: &mut RootCertStore, file: &Path) -> Result<(), DialError> {
-    let failed =
-        |error: &dyn std::fmt::Display| DialError::Roots(format!("{}: {error}", file.display()));
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| failed(&error))?;
-        roots.add(certificate).map_err(|error| failed(&error))?;
-    }
-    Ok(())
 }
 
 async fn speak_http<S>(stream: S) -> Result<Connection, DialError>

@@ -1,11 +1,11 @@
 //! Health, readiness, metrics, reload, shutdown.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use caracal_core::{Mode, Secret};
 
 use crate::caller::Caller;
-use crate::sts::{Plan, refusal};
 use crate::world::World;
 
 async fn at(world: &World, method: &str, path: &str, more: &str) -> crate::caller::Reply {
@@ -111,10 +111,7 @@ async fn reload_exists_for_the_admin_token_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_names_what_is_missing() {
     let world = World::new().await;
-    *world.sts.plan.lock() = Plan::Refuse(refusal(503, "sts_unavailable"));
-    for _ in 0..3 {
-        world.get("/").await;
-    }
+    world.sts.reachable.store(false, Ordering::SeqCst);
     let ready = at(&world, "GET", "/ready", "").await;
     assert_eq!(
         (ready.status, ready.json()["reason"].as_str()),

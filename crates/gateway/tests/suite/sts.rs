@@ -1,6 +1,6 @@
 //! A token service that does as it is told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -50,6 +50,10 @@ pub(crate) struct FakeSts {
     pub(crate) seen: Mutex<Vec<(String, String)>>,
     pub(crate) keys: Mutex<HashMap<ZoneId, Arc<KeySet>>>,
     pub(crate) keys_available: Mutex<bool>,
+    /// What readiness hears.
+    pub(crate) reachable: AtomicBool,
+    /// Zones whose exchanges never end.
+    pub(crate) hanging: Mutex<HashSet<ZoneId>>,
     /// Neither keys nor judgements of running calls come.
     pub(crate) hangs: AtomicBool,
     pub(crate) key_lookups: AtomicUsize,
@@ -70,6 +74,8 @@ impl FakeSts {
             seen: Mutex::default(),
             keys: Mutex::default(),
             keys_available: Mutex::new(true),
+            reachable: AtomicBool::new(true),
+            hanging: Mutex::default(),
             hangs: AtomicBool::new(false),
             key_lookups: AtomicUsize::new(0),
         })
@@ -113,6 +119,13 @@ impl Exchange for FakeSts {
             .lock()
             .push((request.method.clone(), request.path.raw().to_owned()));
         (self.meanwhile.lock())();
+        let hangs = self
+            .hanging
+            .lock()
+            .contains(&request.mandate.claims().zone_id);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let plan = self.plan.lock().clone();
         match plan {
             Plan::Grant => Ok(self.grant()),
@@ -129,6 +142,10 @@ impl Exchange for FakeSts {
         } else {
             Err(refusal(403, "access_denied"))
         }
+    }
+
+    async fn reachable(&self) -> bool {
+        self.reachable.load(Ordering::SeqCst)
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS on both sides: callers in front, upstreams behind.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::upstream::chunk;
 use crate::world::World;
 
 /// A key pair for `localhost` under a root of its own.
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/suite/fixtures")
         .join(name)
@@ -37,6 +38,11 @@ fn client() -> TlsConnector {
 
 /// A TLS front before the world's upstream; its port.
 async fn secured_upstream(world: &World) -> u16 {
+    secured(world.upstream.address).await
+}
+
+/// A TLS front before whatever is at `behind`; its port.
+pub(crate) async fn secured(behind: SocketAddr) -> u16 {
     let chain = vec![CertificateDer::from_pem_file(fixture("server.pem")).unwrap()];
     let key = PrivateKeyDer::from_pem_file(fixture("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -49,7 +55,6 @@ async fn secured_upstream(world: &World) -> u16 {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let behind = world.upstream.address;
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();

@@ -28,10 +28,10 @@ pub(crate) enum MalformedFields {
 }
 
 /// The fields of a body in the order sent. Values may be secrets: they are wiped on drop.
-pub(super) struct Fields(Vec<(String, String)>);
+pub(crate) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, MalformedFields> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, MalformedFields> {
         let mut fields = Self(Vec::with_capacity(12));
         for piece in body
             .split(|byte| *byte == b'&')
@@ -51,7 +51,7 @@ impl Fields {
     }
 
     /// Only `resource` may appear more than once.
-    pub(super) fn judge_repetition(&self) -> Result<(), MalformedForm> {
+    pub(crate) fn judge_repetition(&self) -> Result<(), MalformedForm> {
         let mut names: Vec<&str> = self
             .0
             .iter()
@@ -65,19 +65,34 @@ impl Fields {
         }
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    /// Each of `names` once, and nothing else.
+    pub(crate) fn judge_exactly(&self, names: &[&'static str]) -> Result<(), MalformedForm> {
+        for name in names {
+            let times = self.0.iter().filter(|(held, _)| held == name).count();
+            if times != 1 {
+                return Err(MalformedForm::Field(name));
+            }
+        }
+        if self.0.len() == names.len() {
+            Ok(())
+        } else {
+            Err(MalformedForm::Field("beside the known ones"))
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(held, _)| held == name)
     }
 
     /// The value of a field, empty when it was not sent.
-    pub(super) fn take(&mut self, name: &str) -> String {
+    pub(crate) fn take(&mut self, name: &str) -> String {
         let held = self.0.iter_mut().find(|(held, _)| held == name);
         held.map(|(_, value)| std::mem::take(value))
             .unwrap_or_default()
     }
 
     /// An id, absent when the field is empty.
-    pub(super) fn take_id<T: FromStr>(
+    pub(crate) fn take_id<T: FromStr>(
         &mut self,
         name: &'static str,
     ) -> Result<Option<T>, MalformedForm> {
@@ -88,7 +103,7 @@ impl Fields {
         text.parse().map(Some).map_err(|_| MalformedForm::Id(name))
     }
 
-    pub(super) fn take_resources(&mut self) -> Vec<String> {
+    pub(crate) fn take_resources(&mut self) -> Vec<String> {
         let named = self.0.iter_mut().filter(|(name, _)| name == "resource");
         named.map(|(_, value)| std::mem::take(value)).collect()
     }

@@ -200,7 +200,7 @@ fn an_id_field_holds_an_id() {
 
 #[test]
 fn any_gateway_header_needs_a_proof_that_nobody_can_give_here() {
-    for name in GATEWAY_HEADERS {
+    for name in gateway_leg::HEADERS {
         let mut headers = headers();
         headers.insert(name, HeaderValue::from_static("1"));
         let refused = TokenForm::parse(&headers, GRANT.as_bytes()).unwrap_err();

@@ -1,21 +1,66 @@
-//! The Gateway's exchange.
+//! The Gateway's exchange, in one process and over HTTP.
 
 use caracal_core::id::{ApplicationId, AuthorityRecordId, DelegationId, ProviderId, SessionId};
 use caracal_core::{ResourceIdentifier, Secret};
 use caracal_crypto::{Claims, MandateUse};
-use caracal_roles::{Credential, Exchange, ExchangeRefusal, ExchangeRequest};
+use caracal_roles::{Credential, ExchangeRefusal, ExchangeRequest};
 use caracal_store::entity::{Enforcement, Operation, ProviderKind};
 use serde_json::json;
 
 use crate::testing::{APP, LEDGER, POLICY, World, claims_of, rows};
 
+/// How the Gateway reaches the STS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// By a function call.
+    OneProcess,
+    /// By the signed exchange over HTTP.
+    Apart,
+}
+
+/// Runs each case in both shapes: what is decided does not depend on where.
+macro_rules! in_both_shapes {
+    ($($case:ident)*) => {
+        mod one_process {
+            $(#[tokio::test] async fn $case() { super::$case(super::Shape::OneProcess).await; })*
+        }
+        mod apart {
+            $(#[tokio::test] async fn $case() { super::$case(super::Shape::Apart).await; })*
+        }
+    };
+}
+
+in_both_shapes! {
+    a_granted_call_gets_the_directive_and_no_needless_mandate
+    its_event_says_which_call_and_which_policy
+    an_upstream_that_wants_the_mandate_gets_one_that_ends_with_the_presented_one
+    a_sealed_credential_is_opened_for_the_call
+    an_undeclared_operation_is_not_permitted
+    an_operation_needs_its_scope_in_the_mandate
+    an_unknown_resource_is_not_found
+    a_mandate_for_another_resource_does_not_fit
+    a_resource_outside_the_delegation_does_not_fit_whatever_the_mandate_says
+    whatever_ends_the_authority_ends_the_call
+    a_call_is_not_counted_against_the_mint_limit
+    confinement_is_checked_again_at_use
+    provider_trouble_has_its_own_answers
+    a_mandate_of_another_root_is_refused
+}
+
 /// A world with a delegated Session, and a call with a fresh mandate of it.
-async fn ready() -> (World, ExchangeRequest) {
-    let world = World::new().await;
+async fn ready(shape: Shape) -> (World, ExchangeRequest) {
+    let world = shaped(World::new().await, shape).await;
     world.delegate(|_, _, _| {}).await;
     let token = world.gateway(&[]).await.token();
     let request = world.call(&token, "GET", "/entries").await;
     (world, request)
+}
+
+async fn shaped(world: World, shape: Shape) -> World {
+    match shape {
+        Shape::OneProcess => world,
+        Shape::Apart => world.apart().await,
+    }
 }
 
 /// The call with a mandate that says something else and is signed all the same.
@@ -33,7 +78,7 @@ async fn signed_anew(
 }
 
 async fn refused(world: &World, request: &ExchangeRequest) -> (u16, String) {
-    let ExchangeRefusal { status, code, .. } = world.sts.exchange(request).await.unwrap_err();
+    let ExchangeRefusal { status, code, .. } = world.exchange.exchange(request).await.unwrap_err();
     (status, code.into_owned())
 }
 
@@ -45,10 +90,9 @@ async fn last_verdicts(world: &World) -> Vec<String> {
     world.verdicts().await.split_off(1)
 }
 
-#[tokio::test]
-async fn a_granted_call_gets_the_directive_and_no_needless_mandate() {
-    let (world, request) = ready().await;
-    let grant = world.sts.exchange(&request).await.unwrap();
+async fn a_granted_call_gets_the_directive_and_no_needless_mandate(shape: Shape) {
+    let (world, request) = ready(shape).await;
+    let grant = world.exchange.exchange(&request).await.unwrap();
     assert!(grant.mandate.is_none());
     assert_eq!(grant.operation.as_deref(), Some("GET /entries"));
     assert_eq!(grant.directive.upstream_url, "http://ledger-upstream:9000");
@@ -60,10 +104,9 @@ async fn a_granted_call_gets_the_directive_and_no_needless_mandate() {
     assert_eq!(world.record_count().await, 1);
 }
 
-#[tokio::test]
-async fn its_event_says_which_call_and_which_policy() {
-    let (world, request) = ready().await;
-    world.sts.exchange(&request).await.unwrap();
+async fn its_event_says_which_call_and_which_policy(shape: Shape) {
+    let (world, request) = ready(shape).await;
+    world.exchange.exchange(&request).await.unwrap();
     let event = world.events().await.pop().unwrap();
     assert_eq!(event["request_id"], "req-gateway");
     assert_eq!(event["decision"], "allow");
@@ -83,14 +126,15 @@ async fn its_event_says_which_call_and_which_policy() {
     assert!(metadata.get("jti").is_none());
 }
 
-#[tokio::test]
-async fn an_upstream_that_wants_the_mandate_gets_one_that_ends_with_the_presented_one() {
-    let (world, request) = ready().await;
+async fn an_upstream_that_wants_the_mandate_gets_one_that_ends_with_the_presented_one(
+    shape: Shape,
+) {
+    let (world, request) = ready(shape).await;
     let mut provider = rows::provider("prov-jwt");
     provider.kind = ProviderKind::CaracalMandate;
     world.provide(provider, json!({})).await;
     world.clock.advance_seconds(100);
-    let grant = world.sts.exchange(&request).await.unwrap();
+    let grant = world.exchange.exchange(&request).await.unwrap();
     let token = grant.mandate.unwrap().expose().clone();
     world.verified(&token, MandateUse::Resource).await;
     let claims = claims_of(&token);
@@ -112,9 +156,8 @@ async fn an_upstream_that_wants_the_mandate_gets_one_that_ends_with_the_presente
     assert_eq!(event["metadata_json"]["use"], "resource");
 }
 
-#[tokio::test]
-async fn a_sealed_credential_is_opened_for_the_call() {
-    let (world, request) = ready().await;
+async fn a_sealed_credential_is_opened_for_the_call(shape: Shape) {
+    let (world, request) = ready(shape).await;
     let mut provider = rows::provider("prov-key");
     provider.kind = ProviderKind::ApiKey;
     provider.config = json!({ "header_name": "X-Key", "forward_caracal_identity": true })
@@ -122,7 +165,7 @@ async fn a_sealed_credential_is_opened_for_the_call() {
         .unwrap()
         .clone();
     world.provide(provider, json!({ "api_key": "k-123" })).await;
-    let grant = world.sts.exchange(&request).await.unwrap();
+    let grant = world.exchange.exchange(&request).await.unwrap();
     assert!(grant.mandate.is_some() && grant.directive.forward_identity);
     let Credential::KeyHeader {
         header,
@@ -140,9 +183,8 @@ async fn a_sealed_credential_is_opened_for_the_call() {
     assert!(!log.contains("k-123"));
 }
 
-#[tokio::test]
-async fn an_undeclared_operation_is_not_permitted() {
-    let (world, mut request) = ready().await;
+async fn an_undeclared_operation_is_not_permitted(shape: Shape) {
+    let (world, mut request) = ready(shape).await;
     request.method = "POST".to_owned();
     assert_eq!(
         refused(&world, &request).await,
@@ -158,9 +200,8 @@ async fn an_undeclared_operation_is_not_permitted() {
     assert_eq!(event["metadata_json"]["resource"], LEDGER);
 }
 
-#[tokio::test]
-async fn an_operation_needs_its_scope_in_the_mandate() {
-    let (world, request) = ready().await;
+async fn an_operation_needs_its_scope_in_the_mandate(shape: Shape) {
+    let (world, request) = ready(shape).await;
     world
         .update_resource(|ledger| {
             ledger.operations = vec![Operation {
@@ -177,12 +218,14 @@ async fn an_operation_needs_its_scope_in_the_mandate() {
     world
         .update_resource(|ledger| ledger.operation_enforcement = Enforcement::TransportUniform)
         .await;
-    assert_eq!(world.sts.exchange(&request).await.unwrap().operation, None);
+    assert_eq!(
+        world.exchange.exchange(&request).await.unwrap().operation,
+        None
+    );
 }
 
-#[tokio::test]
-async fn an_unknown_resource_is_not_found() {
-    let (world, mut request) = ready().await;
+async fn an_unknown_resource_is_not_found(shape: Shape) {
+    let (world, mut request) = ready(shape).await;
     request.resource = ResourceIdentifier::new("res-ledger");
     assert_eq!(
         refused(&world, &request).await,
@@ -194,14 +237,13 @@ async fn an_unknown_resource_is_not_found() {
     );
 }
 
-#[tokio::test]
-async fn a_mandate_for_another_resource_does_not_fit() {
-    let (world, mut request) = ready().await;
+async fn a_mandate_for_another_resource_does_not_fit(shape: Shape) {
+    let (world, mut request) = ready(shape).await;
     world
         .insert_resource(&rows::resource("resource://vault", &["ledger:read"]))
         .await;
     request.resource = ResourceIdentifier::new("resource://vault");
-    let refusal = world.sts.exchange(&request).await.unwrap_err();
+    let refusal = world.exchange.exchange(&request).await.unwrap_err();
     assert_eq!((refusal.status, &*refusal.code), (403, "access_denied"));
     assert_eq!(
         refusal.description,
@@ -209,9 +251,8 @@ async fn a_mandate_for_another_resource_does_not_fit() {
     );
 }
 
-#[tokio::test]
-async fn a_resource_outside_the_delegation_does_not_fit_whatever_the_mandate_says() {
-    let world = World::new().await;
+async fn a_resource_outside_the_delegation_does_not_fit_whatever_the_mandate_says(shape: Shape) {
+    let world = shaped(World::new().await, shape).await;
     let ledger = ResourceIdentifier::new(LEDGER);
     world
         .delegate(|_, _, edge| edge.constraints.resources = Some(vec![ledger]))
@@ -233,8 +274,7 @@ async fn a_resource_outside_the_delegation_does_not_fit_whatever_the_mandate_say
     );
 }
 
-#[tokio::test]
-async fn whatever_ends_the_authority_ends_the_call() {
+async fn whatever_ends_the_authority_ends_the_call(shape: Shape) {
     for case in [
         "edge",
         "target",
@@ -246,9 +286,9 @@ async fn whatever_ends_the_authority_ends_the_call() {
         "resource",
         "scope",
     ] {
-        let (world, request) = ready().await;
-        assert!(world.sts.exchange(&request).await.is_ok());
-        assert!(world.sts.still_granted(&request).await.is_ok());
+        let (world, request) = ready(shape).await;
+        assert!(world.exchange.exchange(&request).await.is_ok());
+        assert!(world.exchange.still_granted(&request).await.is_ok());
         let mut unit = world.unit().await;
         let session = |id| [SessionId::parse(id).unwrap()];
         match case {
@@ -297,7 +337,10 @@ async fn whatever_ends_the_authority_ends_the_call() {
             _ => {}
         }
         let events = world.events().await.len();
-        assert!(world.sts.still_granted(&request).await.is_err(), "{case}");
+        assert!(
+            world.exchange.still_granted(&request).await.is_err(),
+            "{case}"
+        );
         assert_eq!(
             world.events().await.len(),
             events,
@@ -314,7 +357,7 @@ async fn whatever_ends_the_authority_ends_the_call() {
 
 #[tokio::test]
 async fn an_expired_mandate_buys_nothing() {
-    let (world, request) = ready().await;
+    let (world, request) = ready(Shape::OneProcess).await;
     world.clock.advance_seconds(900);
     assert_eq!(
         refused(&world, &request).await,
@@ -323,29 +366,27 @@ async fn an_expired_mandate_buys_nothing() {
     assert_eq!(last_verdicts(&world).await, ["deny/ttl_invalid"]);
 }
 
-#[tokio::test]
-async fn a_call_is_not_counted_against_the_mint_limit() {
+async fn a_call_is_not_counted_against_the_mint_limit(shape: Shape) {
     let world = World::with_options(|options| options.mint_limit_per_minute = 1).await;
+    let world = shaped(world, shape).await;
     world.delegate(|_, _, _| {}).await;
     let token = world.gateway(&[]).await.token();
     let request = world.call(&token, "GET", "/entries").await;
     for _ in 0..5 {
-        assert!(world.sts.exchange(&request).await.is_ok());
+        assert!(world.exchange.exchange(&request).await.is_ok());
     }
 }
 
-#[tokio::test]
-async fn confinement_is_checked_again_at_use() {
-    let (world, request) = ready().await;
+async fn confinement_is_checked_again_at_use(shape: Shape) {
+    let (world, request) = ready(shape).await;
     let cap = "\nconfinement := [{\"label_prefix\": \"clo\", \"scopes\": [\"ledger:write\"]}]\n";
     world.activate(&format!("{POLICY}{cap}")).await;
-    let refusal = world.sts.exchange(&request).await.unwrap_err();
+    let refusal = world.exchange.exchange(&request).await.unwrap_err();
     assert_eq!(refusal.description, "policy denied (confinement_violation)");
 }
 
-#[tokio::test]
-async fn provider_trouble_has_its_own_answers() {
-    let (world, request) = ready().await;
+async fn provider_trouble_has_its_own_answers(shape: Shape) {
+    let (world, request) = ready(shape).await;
     let mut oauth = rows::provider("prov-oauth");
     oauth.kind = ProviderKind::Oauth2ClientCredentials;
     world.provide(oauth, json!({})).await;
@@ -396,7 +437,7 @@ async fn a_mandate_without_a_delegation_is_no_ingress_credential() {
     let token = world.lifecycle().await.token();
     let request = ExchangeRequest {
         mandate: world.verified(&token, MandateUse::Session).await,
-        ..ready().await.1
+        ..ready(Shape::OneProcess).await.1
     };
     assert_eq!(
         refused(&world, &request).await,
@@ -405,9 +446,8 @@ async fn a_mandate_without_a_delegation_is_no_ingress_credential() {
     assert_eq!(last_verdicts(&world).await, ["deny/delegation_invalid"]);
 }
 
-#[tokio::test]
-async fn a_mandate_of_another_root_is_refused() {
-    let (world, request) = ready().await;
+async fn a_mandate_of_another_root_is_refused(shape: Shape) {
+    let (world, request) = ready(shape).await;
     let forged = AuthorityRecordId::parse("rec-forged").unwrap();
     let request = signed_anew(&world, &request, |claims| claims.root_sid = forged).await;
     assert_eq!(
