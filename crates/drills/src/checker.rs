@@ -63,8 +63,9 @@ pub(crate) fn check(
     verdict.violations.extend(accepted_twice(written, arrivals));
     verdict.violations.extend(missing(written, evidence));
     if let Some(healed) = bench.healed {
-        let troubles = written.records.iter().filter(|r| r.outcome.is_trouble());
-        let last = troubles.map(|r| r.end).max().unwrap_or_default();
+        let unsettled = |r: &&Record| r.outcome.is_trouble() || bench.is_excused(r);
+        let unsettled = written.records.iter().filter(unsettled);
+        let last = unsettled.map(|r| r.end).max().unwrap_or_default();
         let took = last.saturating_sub(healed);
         verdict.recovered_in = Some(took);
         if took > rules.recovery {
@@ -139,14 +140,16 @@ impl<'a> Bench<'a> {
             outcome if outcome.is_refusal() => (!self.may_refuse(record))
                 .then_some("authority that is there was refused as if it were not"),
             Outcome::Answer {
-                status: 503,
+                status: 503 | 504,
                 code: Some(_),
                 retry_after: true,
                 ..
             } => self
                 .out_of_time(record)
                 .then_some("unavailable though nothing is broken"),
-            Outcome::Answer { .. } => Some("trouble must be a 503 with an error and Retry-After"),
+            Outcome::Answer { .. } => {
+                Some("trouble must be a 503 or 504 with an error and Retry-After")
+            }
         }
     }
 
@@ -159,18 +162,31 @@ impl<'a> Bench<'a> {
     }
 
     fn may_refuse(&self, record: &Record) -> bool {
+        self.rightly_refused(record) || self.excuse(record)
+    }
+
+    /// Whether good authority was refused, and the fault excuses it.
+    fn is_excused(&self, record: &Record) -> bool {
+        record.outcome.is_refusal() && !self.rightly_refused(record) && self.excuse(record)
+    }
+
+    /// The authority had ended, or the mandate was used.
+    fn rightly_refused(&self, record: &Record) -> bool {
+        match &record.action {
+            Action::Mint { chain } => self.ends_before(*chain, record.end),
+            Action::Call { chain, again, .. } => *again || self.ends_before(*chain, record.end),
+            Action::Open { .. } | Action::Revoke { .. } => false,
+        }
+    }
+
+    fn excuse(&self, record: &Record) -> bool {
         let during = self.fault.is_some_and(|fault| record.end > fault);
         if self.rules.may_refuse_during_fault && during && !self.out_of_time(record) {
             return true;
         }
         match &record.action {
-            Action::Mint { chain } => self.ends_before(*chain, record.end),
-            Action::Call {
-                chain,
-                mandate,
-                again,
-            } => *again || self.ends_before(*chain, record.end) || self.forgotten(mandate),
-            Action::Open { .. } | Action::Revoke { .. } => false,
+            Action::Call { mandate, .. } => self.forgotten(mandate),
+            _ => false,
         }
     }
 
@@ -178,14 +194,15 @@ impl<'a> Bench<'a> {
         self.revoking.get(&chain).is_some_and(|begin| *begin < end)
     }
 
-    /// Whether the mandate is older than a loss of replay marks.
+    /// Whether the mandate is older than a loss of replay marks, or was made while the deployment
+    /// recovered from it.
     fn forgotten(&self, mandate: &str) -> bool {
         let Some(minted) = self.minted.get(mandate) else {
             return false;
         };
         let lost = self.written.facts.iter();
         lost.filter(|(_, fact)| *fact == Fact::MarksLost)
-            .any(|(at, _)| at > minted)
+            .any(|(at, _)| *at + self.rules.recovery > *minted)
     }
 
     /// Whether the request ran while everything was whole and had had its time to recover.

@@ -53,6 +53,19 @@ const KEYS: [&str; 7] = [
     "METRICS_BEARER",
 ];
 
+/// What runs a replica: it ends with this process, however that ends, and a file that may not grow is
+/// an error to it and not its end.
+const WRAPPER: [&str; 8] = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    "sh",
+    "-c",
+    "trap '' XFSZ; exec \"$@\"",
+    "sh",
+];
+
 /// A role of the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -200,8 +213,7 @@ impl Deployment {
             let wire = format!("http://{}", self.wires[number].address());
             variables.insert("STS_URL".to_owned(), wire);
         }
-        // Ends with this process, however it ends.
-        let wrapper = ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned);
+        let wrapper = WRAPPER.map(str::to_owned);
         Ok(RoleCommand {
             binary: self.binary.clone(),
             wrapper: wrapper.to_vec(),

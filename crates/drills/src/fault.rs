@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use caracal::role_process::RoleProcess;
+
 use crate::DrillError;
 use crate::checker::Rules;
 use crate::deployment::{Deployment, REPLICAS, Role};
@@ -73,9 +75,14 @@ pub(crate) enum Fault {
 }
 
 /// What a fault changed beforehand and must put back.
-pub(crate) struct Prepared {
-    disk: Option<PathBuf>,
-    clock: Option<PathBuf>,
+pub(crate) enum Prepared {
+    Nothing,
+    /// A small disk of its own, mounted at this directory.
+    SmallDisk(PathBuf),
+    /// Mounting is not allowed here: the process's files are kept from growing instead.
+    SmallFiles,
+    /// The file that shifts the clock.
+    Clock(PathBuf),
 }
 
 impl Fault {
@@ -127,18 +134,18 @@ impl Fault {
 
     /// What must be there before the load starts.
     pub(crate) async fn prepare(self, on: &mut Deployment) -> Result<Prepared, DrillError> {
-        let mut prepared = Prepared {
-            disk: None,
-            clock: None,
-        };
         match self {
             Self::DiskFull(role) => {
                 let path = on.audit_log(role, 0);
                 on.kill(role, 0);
-                let source = ["tmpfs", "-o", DISK, "tmpfs"];
-                run(Command::new("mount").arg("-t").args(source).arg(&path))?;
-                prepared.disk = Some(path);
+                let source = ["-t", "tmpfs", "-o", DISK, "tmpfs"];
+                let mounted = run(Command::new("mount").args(source).arg(&path)).is_ok();
                 on.restart(role, 0).await?;
+                Ok(if mounted {
+                    Prepared::SmallDisk(path)
+                } else {
+                    Prepared::SmallFiles
+                })
             }
             Self::ClockStep { role, .. } => {
                 let path = on.directory().join("clock");
@@ -151,11 +158,10 @@ impl Fault {
                     ("NO_FAKE_STAT", "1".to_owned()),
                 ];
                 on.restart_with(role, 0, &variables).await?;
-                prepared.clock = Some(path);
+                Ok(Prepared::Clock(path))
             }
-            _ => {}
+            _ => Ok(Prepared::Nothing),
         }
-        Ok(prepared)
     }
 
     /// Begins the fault, lets it last, and takes its cause away.
@@ -199,17 +205,9 @@ impl Fault {
                 on.redis.start_again()?;
                 history.note(Fact::MarksLost);
             }
-            Self::DiskFull(_) => {
-                let ballast = prepared.disk.as_ref().map(|disk| disk.join("ballast"));
-                if let Some(ballast) = ballast {
-                    // Fails when the disk is full: that is the point.
-                    let _ = std::fs::write(&ballast, vec![0; BALLAST]);
-                    tokio::time::sleep(lengths.other).await;
-                    std::fs::remove_file(&ballast).map_err(|e| DrillError::Io("ballast", e))?;
-                }
-            }
+            Self::DiskFull(role) => fill_disk(on, role, prepared, lengths.other).await?,
             Self::ClockStep { forward, .. } => {
-                if let Some(clock) = &prepared.clock {
+                if let Prepared::Clock(clock) = prepared {
                     set_clock(clock, if forward { "+300" } else { "-300" })?;
                     tokio::time::sleep(lengths.other).await;
                     set_clock(clock, "+0")?;
@@ -233,23 +231,49 @@ impl Fault {
         on: &mut Deployment,
         prepared: Prepared,
     ) -> Result<(), DrillError> {
-        match self {
-            Self::DiskFull(role) => {
+        match (self, prepared) {
+            (Self::DiskFull(role), Prepared::SmallDisk(disk)) => {
                 // What the log holds moves to the disk below, as an operator moves a volume.
                 on.kill(role, 0);
-                if let Some(disk) = &prepared.disk {
-                    let kept = on.directory().join("moved");
-                    run(Command::new("cp").arg("-a").arg(disk).arg(&kept))?;
-                    run(Command::new("umount").arg(disk))?;
-                    run(Command::new("cp").arg("-a").arg(kept.join(".")).arg(disk))?;
-                    std::fs::remove_dir_all(&kept).map_err(|e| DrillError::Io("log", e))?;
-                }
+                let kept = on.directory().join("moved");
+                run(Command::new("cp").arg("-a").arg(&disk).arg(&kept))?;
+                run(Command::new("umount").arg(&disk))?;
+                run(Command::new("cp").arg("-a").arg(kept.join(".")).arg(&disk))?;
+                std::fs::remove_dir_all(&kept).map_err(|e| DrillError::Io("log", e))?;
                 on.restart(role, 0).await
             }
-            Self::ClockStep { role, .. } => on.restart_without(role, 0, &["LD_PRELOAD"]).await,
+            (Self::ClockStep { role, .. }, _) => on.restart_without(role, 0, &["LD_PRELOAD"]).await,
             _ => Ok(()),
         }
     }
+}
+
+async fn fill_disk(
+    on: &Deployment,
+    role: Role,
+    prepared: &Prepared,
+    length: Duration,
+) -> Result<(), DrillError> {
+    if let Prepared::SmallDisk(disk) = prepared {
+        let ballast = disk.join("ballast");
+        // Fails when the disk is full: that is the point.
+        let _ = std::fs::write(&ballast, vec![0; BALLAST]);
+        tokio::time::sleep(length).await;
+        return std::fs::remove_file(&ballast).map_err(|e| DrillError::Io("ballast", e));
+    }
+    let pid = on
+        .process(role, 0)
+        .map(RoleProcess::pid)
+        .unwrap_or_default();
+    let limit = |size: &str| {
+        let size = format!("--fsize={size}");
+        run(Command::new("prlimit")
+            .arg(size)
+            .args(["--pid", &pid.to_string()]))
+    };
+    limit("1:unlimited")?;
+    tokio::time::sleep(length).await;
+    limit("unlimited")
 }
 
 async fn kill(on: &mut Deployment, role: Role, times: usize) -> Result<(), DrillError> {
