@@ -16,7 +16,7 @@ from caracalai_verify import (
 
 from answers import answered, claims_of, refused
 from conformance_row import Ground, row
-from orchard import LEDGER, READ, Orchard
+from orchard import LEDGER, READ, Chain, Orchard
 from streaming import RunningStream
 
 
@@ -117,11 +117,16 @@ def forwarded(ground: Ground) -> tuple[Orchard, str]:
     orchard = ground.plant(
         provider={"name": "mandates", "kind": "caracal_mandate", "config_json": {}}
     )
-    answered(orchard.call(orchard.mint(orchard.chain())), 200)
+    return orchard, forwarded_by(orchard, orchard.chain())
+
+
+def forwarded_by(orchard: Orchard, chain: Chain) -> str:
+    """The mandate that the upstream of such a zone receives with a call over the chain."""
+    answered(orchard.call(orchard.mint(chain)), 200)
     header = orchard.upstream.last().header("authorization") or ""
     scheme, mandate = header.split(" ", 1)
     assert scheme == "Bearer"
-    return orchard, mandate
+    return mandate
 
 
 def verified(
@@ -137,6 +142,10 @@ def verified(
         revocations=InMemoryRevocationStore(),
         expected_zone_id=zone or orchard.zone,
     )
+    return verified_with(options, mandate, scopes)
+
+
+def verified_with(options: AuthOptions, mandate: str, scopes: tuple[str, ...] = ()) -> AuthResult:
     verifier = create_mandate_verifier(options)
     return asyncio.run(verifier.authenticate(mandate, required_scopes=list(scopes)))
 
