@@ -33,6 +33,8 @@ mod cache;
 mod view;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -108,12 +110,7 @@ impl Authority {
     pub async fn fresh(self: &Arc<Self>, zone: &ZoneId) -> Result<ZoneView, Unavailable> {
         let seq = self.feed.current(zone).await?;
         let cache = self.cache(zone, seq);
-        if cache.position() < seq {
-            match self.feed.since(zone, cache.position()).await? {
-                Changes::Complete { upto, changes } => cache.apply(upto, &changes),
-                Changes::Gap { upto } => cache.forget(upto),
-            }
-        }
+        catch_up(&*self.feed, zone, &cache, seq).await?;
         Ok(ZoneView::new(Arc::clone(self), zone.clone(), cache, seq))
     }
 
@@ -155,4 +152,27 @@ impl Authority {
             .entry(zone.clone())
             .or_insert_with(|| Arc::clone(cache));
     }
+}
+
+/// Brings a zone's cache to the position `seq` at least.
+async fn catch_up(
+    feed: &dyn ChangeFeed,
+    zone: &ZoneId,
+    cache: &ZoneCache,
+    seq: u64,
+) -> Result<(), StoreError> {
+    let from = cache.position();
+    if from >= seq {
+        return Ok(());
+    }
+    match feed.since(zone, from).await? {
+        Changes::Complete { upto, changes } => cache.apply(upto, &changes),
+        Changes::Gap { upto } => cache.forget(upto),
+    }
+    if cache.position() < seq {
+        return Err(StoreError::Unavailable(
+            "the change log has not reached its own position".to_owned(),
+        ));
+    }
+    Ok(())
 }

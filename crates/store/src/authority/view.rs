@@ -242,13 +242,9 @@ impl ZoneView {
             return Ok(Some(found));
         }
         let _turn = self.authority.lanes[self.lane(fact)].lock().await;
-        let ticket: Ticket = match self.cache.look(&find) {
-            Ok(found) => return Ok(Some(found)),
-            Err(ticket) => ticket,
-        };
-        let value = read(&self.authority.store.read(&self.zone)).await?;
-        if let Some(value) = &value {
-            self.cache.keep(ticket, |facts| put(facts, value));
+        let store = self.authority.store.read(&self.zone);
+        let value = read_through(&self.cache, find, async || read(&store).await, put).await?;
+        if value.is_some() {
             self.authority.adopt(&self.zone, &self.cache);
         }
         Ok(value)
@@ -260,6 +256,25 @@ impl ZoneView {
         let lanes = LANES as u64;
         usize::try_from(hasher.finish() % lanes).unwrap_or(0)
     }
+}
+
+/// A fact from the cache, else from the store; what was read is kept, unless the cache has moved on
+/// since.
+pub(super) async fn read_through<T>(
+    cache: &ZoneCache,
+    find: impl Fn(&Facts) -> Option<T>,
+    read: impl AsyncFnOnce() -> Result<Option<T>, StoreError>,
+    put: impl FnOnce(&mut Facts, &T),
+) -> Result<Option<T>, StoreError> {
+    let ticket: Ticket = match cache.look(&find) {
+        Ok(found) => return Ok(Some(found)),
+        Err(ticket) => ticket,
+    };
+    let value = read().await?;
+    if let Some(value) = &value {
+        cache.keep(ticket, |facts| put(facts, value));
+    }
+    Ok(value)
 }
 
 fn keep_resource(facts: &mut Facts, row: &Arc<Resource>) {
