@@ -108,6 +108,15 @@ pub enum OpenError {
         /// The database's answer.
         detail: String,
     },
+    /// The login sees every row whatever the rules say.
+    #[error(
+        "the database login {login} bypasses row-level security; use one that is no superuser and \
+         has no BYPASSRLS, or act as a service's role"
+    )]
+    Unbound {
+        /// The login.
+        login: String,
+    },
     /// The database's URL can't be used. The text never holds the URL.
     #[error("the database URL can't be used: {0}")]
     Url(String),

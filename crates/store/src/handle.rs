@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use caracal_core::Timestamp;
 use caracal_core::id::ZoneId;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
 
 use crate::change::{Change, ChangeKind};
 use crate::dialect::Dialect;
@@ -125,9 +125,8 @@ impl Sealed for Writing {
         table: &'static str,
         statement: Statement,
     ) -> Result<Vec<QueryResult>, StoreError> {
-        self.refuse_failed()?;
-        let found = self.tx.query_all_raw(statement).await;
-        found.map_err(|e| self.fail(inner, inner.explain(table, &e)))
+        self.ask(inner, table, self.tx.query_all_raw(statement))
+            .await
     }
 
     async fn row(
@@ -137,9 +136,8 @@ impl Sealed for Writing {
         table: &'static str,
         statement: Statement,
     ) -> Result<Option<QueryResult>, StoreError> {
-        self.refuse_failed()?;
-        let found = self.tx.query_one_raw(statement).await;
-        found.map_err(|e| self.fail(inner, inner.explain(table, &e)))
+        self.ask(inner, table, self.tx.query_one_raw(statement))
+            .await
     }
 }
 
@@ -345,7 +343,10 @@ impl ZoneUnit {
         if enqueued && inner.dialect() == Dialect::Postgres {
             wake_publishers(&tx, &zone).await?;
         }
-        match tx.commit().await {
+        let committed = inner.wait(tx.commit()).await;
+        let committed =
+            committed.and_then(|done| done.map_err(|e| StoreError::Unavailable(e.to_string())));
+        match committed {
             Ok(()) => {
                 if !changes.is_empty() {
                     inner.publish(&zone, changes);
@@ -358,7 +359,7 @@ impl ZoneUnit {
             }
             Err(error) => {
                 inner.publish_doubt(&zone);
-                Err(StoreError::Unavailable(error.to_string()))
+                Err(error)
             }
         }
     }
@@ -510,11 +511,12 @@ impl PlatformUnit {
             _turn: turn,
             ..
         } = self.access;
+        let inner = self.inner;
         refuse_failed(&failed)?;
         finish(async move {
-            let result = tx.commit().await;
+            let result = inner.wait(tx.commit()).await;
             drop(turn);
-            result.map_err(|e| StoreError::Unavailable(e.to_string()))
+            result?.map_err(|e| StoreError::Unavailable(e.to_string()))
         })
         .await
     }
@@ -556,16 +558,23 @@ impl Writing {
         }
     }
 
-    fn refuse_failed(&self) -> Result<(), StoreError> {
-        refuse_failed(&self.failed)
-    }
-
-    /// Remembers that a server has given the transaction up; a file only undoes the statement.
-    fn fail(&self, inner: &Inner, error: StoreError) -> StoreError {
-        if inner.dialect() == Dialect::Postgres {
+    /// Runs a statement. When it fails, a server has given the transaction up; a file has only undone
+    /// the statement.
+    async fn ask<T>(
+        &self,
+        inner: &Inner,
+        table: &'static str,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, StoreError> {
+        refuse_failed(&self.failed)?;
+        let answer = match inner.wait(answer).await {
+            Ok(answer) => answer.map_err(|e| inner.explain(table, &e)),
+            Err(late) => Err(late),
+        };
+        if answer.is_err() && inner.dialect() == Dialect::Postgres {
             self.failed.store(true, Ordering::Relaxed);
         }
-        error
+        answer
     }
 
     async fn execute(
@@ -574,11 +583,10 @@ impl Writing {
         table: &'static str,
         statement: Statement,
     ) -> Result<u64, StoreError> {
-        self.refuse_failed()?;
-        match self.tx.execute_raw(statement).await {
-            Ok(result) => Ok(result.rows_affected()),
-            Err(error) => Err(self.fail(inner, inner.explain(table, &error))),
-        }
+        let result = self
+            .ask(inner, table, self.tx.execute_raw(statement))
+            .await?;
+        Ok(result.rows_affected())
     }
 
     async fn insert(
@@ -624,11 +632,9 @@ impl Writing {
     }
 
     async fn savepoint(&self, inner: &Inner, command: &str) -> Result<(), StoreError> {
-        self.refuse_failed()?;
-        match self.tx.execute_unprepared(command).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.fail(inner, inner.explain("store", &error))),
-        }
+        self.ask(inner, "store", self.tx.execute_unprepared(command))
+            .await
+            .map(|_| ())
     }
 }
 

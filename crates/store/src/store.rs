@@ -8,7 +8,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use caracal_core::id::ZoneId;
 use caracal_core::{Clock, Random, Secret, Timestamp};
 use parking_lot::RwLock;
-use sea_orm::sqlx::postgres::PgPool;
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
     TransactionTrait,
@@ -17,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::change::{Change, ChangeFeed, EmbeddedFeed, PostgresFeed};
 use crate::dialect::Dialect;
-use crate::dialect::postgres::{self, Pools, PostgresOptions, Scope, Turns};
+use crate::dialect::postgres::{self, Pools, PostgresOptions, ReadPool, Scope, Turns};
 use crate::dialect::sqlite::{self, ACQUIRE_TIMEOUT, FileLock};
 use crate::error::{OpenError, StoreError};
 use crate::handle::{InZone, OnPlatform, PlatformReader, PlatformUnit, ZoneReader, ZoneUnit};
@@ -85,7 +84,7 @@ pub(crate) enum WriterTurn {
 /// The connections that reads go to.
 pub(crate) enum Readers<'a> {
     Sqlite(&'a DatabaseConnection),
-    Postgres(&'a PgPool),
+    Postgres(&'a ReadPool),
 }
 
 /// Kinds of work on what belongs to no zone. On a shared server, units of one lane come one after
@@ -95,7 +94,7 @@ pub(crate) enum Readers<'a> {
 pub enum PlatformLane {
     /// Administration, and the chain that tells of it.
     Administration,
-    /// Storing evidence.
+    /// Storing evidence: serial by zone and producer, see [`Store::begin_evidence`].
     Evidence,
     /// Publishing messages: not serial, rows are locked one by one.
     Publishing,
@@ -106,8 +105,7 @@ impl PlatformLane {
     fn lock(self) -> Option<i64> {
         match self {
             Self::Administration => Some(1),
-            Self::Evidence => Some(2),
-            Self::Publishing => None,
+            Self::Evidence | Self::Publishing => None,
         }
     }
 }
@@ -324,6 +322,14 @@ impl Inner {
         match self.dialect() {
             Dialect::Sqlite => sqlite::explain(table, error),
             Dialect::Postgres => postgres::explain(table, error),
+        }
+    }
+
+    /// Waits for the answer to a unit's statement; a server may be gone without a word.
+    pub(crate) async fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+        match &self.database {
+            Database::Sqlite(_) => Ok(answer.await),
+            Database::Postgres(server) => postgres::within(server.pools.patience, answer).await,
         }
     }
 

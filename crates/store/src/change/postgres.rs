@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::dialect::postgres::ReadPool;
 use async_trait::async_trait;
 use caracal_core::id::ZoneId;
-use sea_orm::sqlx::postgres::PgPool;
 use sea_orm::{DbBackend, Statement};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,7 +57,7 @@ pub(crate) struct PostgresFeed {
 #[derive(Debug)]
 struct Shared {
     barrier: Barrier,
-    readers: PgPool,
+    readers: ReadPool,
     copies: Copies,
     watchers: Watchers,
     /// Of the barrier's connection that is, or was the last.
@@ -69,7 +69,7 @@ struct Shared {
 impl PostgresFeed {
     /// Starts the barrier's reader and the listener; they take a connection each, beside the pools,
     /// and end with the feed.
-    pub(crate) fn new(connector: Connector, readers: PgPool) -> Self {
+    pub(crate) fn new(connector: Connector, readers: ReadPool) -> Self {
         let channel = connector.listening();
         let shared = Arc::new(Shared {
             barrier: Barrier::new(),

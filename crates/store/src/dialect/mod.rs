@@ -21,14 +21,6 @@ impl Dialect {
         }
     }
 
-    /// The rows of an `INSERT` of many rows.
-    pub(crate) fn value_rows(self, rows: usize, columns: usize) -> String {
-        match self {
-            Self::Sqlite => sqlite::value_rows(rows, columns),
-            Self::Postgres => postgres::value_rows(rows, columns),
-        }
-    }
-
     /// Locks the rows of a `SELECT` and leaves out those that another transaction has locked. In a
     /// file there is one writer, so none are.
     pub(crate) fn passing_over_locked(self) -> &'static str {
@@ -61,6 +53,28 @@ impl Dialect {
                 "INSERT INTO zone_sequences (zone_id, seq) VALUES ($1, $2)
                  ON CONFLICT (zone_id) DO UPDATE SET seq = zone_sequences.seq + excluded.seq
                  RETURNING seq, pg_notify('caracal_changes', $1)"
+            }
+        }
+    }
+
+    /// The table of all events' places and hashes.
+    pub(crate) fn audit_places(self) -> &'static str {
+        match self {
+            Self::Sqlite => "audit_events",
+            Self::Postgres => "audit_chain",
+        }
+    }
+
+    /// Stores a checkpoint. Nobody may change one on a server.
+    pub(crate) fn insert_audit_checkpoint(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "INSERT INTO audit_checkpoints (zone_id, size, note, at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (zone_id, size) DO UPDATE SET note = excluded.note, at = excluded.at"
+            }
+            Self::Postgres => {
+                "INSERT INTO audit_checkpoints (zone_id, size, note, at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT DO NOTHING"
             }
         }
     }

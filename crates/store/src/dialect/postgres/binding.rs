@@ -2,27 +2,24 @@
 
 use sea_orm::sqlx::postgres::PgArguments;
 use sea_orm::sqlx::query::Query;
-use sea_orm::sqlx::{Arguments, AssertSqlSafe, Postgres};
+use sea_orm::sqlx::{Arguments, AssertSqlSafe, Error, Postgres};
 use sea_orm::{Statement, Value};
 
-use crate::error::StoreError;
-
 /// The statement with its parameters. Only the types that [`crate::sql::Bind`] makes can occur.
-pub(crate) fn query(
-    table: &'static str,
-    statement: Statement,
-) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
+pub(super) fn query(statement: &Statement) -> Result<Query<'static, Postgres, PgArguments>, Error> {
     let mut arguments = PgArguments::default();
-    let values = statement.values.map(|values| values.0).unwrap_or_default();
-    for value in values {
+    for value in statement.values.iter().flat_map(|values| &values.0) {
         let added = match value {
             Value::String(text) => arguments.add(text),
             Value::BigInt(number) => arguments.add(number),
             Value::Bool(flag) => arguments.add(flag),
             Value::Bytes(bytes) => arguments.add(bytes),
-            other => return Err(StoreError::corrupt(table, format!("cannot bind {other:?}"))),
+            other => Err(format!("cannot bind {other:?}").into()),
         };
-        added.map_err(|e| StoreError::corrupt(table, e.to_string()))?;
+        added.map_err(Error::Encode)?;
     }
-    Ok(sqlx::query_with(AssertSqlSafe(statement.sql), arguments))
+    Ok(sqlx::query_with(
+        AssertSqlSafe(statement.sql.clone()),
+        arguments,
+    ))
 }

@@ -42,17 +42,41 @@ pub(crate) fn explain_sqlx(table: &'static str, error: &Error) -> StoreError {
     }
 }
 
+/// Whether the connection is gone, and with it whatever it was in the middle of.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Io(_) => true,
+        Error::Database(cause) => {
+            let code = cause.code();
+            let code = code.as_deref().unwrap_or_default();
+            // Closed by the server: on command, at a crash, while starting.
+            code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "57P05")
+        }
+        _ => false,
+    }
+}
+
+/// The same of an error that comes through the object-relational layer.
+pub(crate) fn has_lost(error: &DbErr) -> bool {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause))
+        | DbErr::Conn(RuntimeErr::SqlxError(cause)) => is_lost(cause),
+        _ => false,
+    }
+}
+
 fn no_connection() -> StoreError {
     StoreError::Unavailable("no connection became free in time".to_owned())
 }
 
-/// SQLSTATE classes that trying again can't heal: wrong data (22), a broken constraint (23), a wrong
-/// statement or one that the role may not make (42), and a trigger's refusal (P0). All others
-/// (deadlock, lock or statement timeout, shutdown, lost connection, no memory, full disk, a plan that
-/// a migration made stale, a transaction that failed before) are the environment's or pass by
-/// themselves.
+/// SQLSTATE classes that trying again can't heal: a row touched twice (21), wrong data (22), a broken
+/// constraint (23), a wrong statement or one that the role may not make (42), and a trigger's refusal
+/// (P0). All others (deadlock, lock or statement timeout, shutdown, lost connection, no memory, full
+/// disk, a plan that a migration made stale, a transaction that failed before) are the environment's
+/// or pass by themselves.
 fn is_statement_fault(code: &str) -> bool {
-    matches!(code.get(..2), Some("22" | "23" | "42" | "P0"))
+    matches!(code.get(..2), Some("21" | "22" | "23" | "42" | "P0"))
 }
 
 /// PostgreSQL names the broken index.

@@ -55,20 +55,25 @@ impl ServiceRole {
 /// Where the database is and how it is used.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// `postgres://login:password@host:port/database?sslmode=…`.
+    /// `postgres://login:password@host:port/database`, with any of the parameters `sslmode`
+    /// (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert`,
+    /// `sslkey`, `connect_timeout`, `application_name`, `options`, `host`, `hostaddr`, `port`,
+    /// `dbname`, `user` and `password`. Any other is refused.
     pub url: Secret<String>,
     /// The role to act as; the login must be a member of it, or be it. `None` acts with all that the
     /// login may do, which suits a process that holds every service.
     pub role: Option<ServiceRole>,
-    /// A PEM file of certificate authorities to trust besides the public ones.
+    /// A PEM file of certificate authorities to trust besides the public ones and those of
+    /// `sslrootcert`. Certificates are checked with `verify-ca` and `verify-full` only.
     pub extra_ca: Option<PathBuf>,
     /// What the server's operator sees in `pg_stat_activity`.
     pub application_name: String,
-    /// The most connections, at least 2: half of them for units, half for reads.
+    /// The most connections in the pools, at least 2: half of them for units, half for reads. The
+    /// change feed takes two more.
     pub max_connections: u32,
     /// Connections that are kept open when idle.
     pub min_connections: u32,
-    /// How long the first connection may take.
+    /// How long a connection outside the pools may take, unless the URL says it.
     pub connect_timeout: Duration,
     /// How long a unit or a read waits for its turn or a connection.
     pub acquire_timeout: Duration,

@@ -89,7 +89,7 @@ pub async fn plan_postgres(options: &PostgresOptions) -> Result<Vec<PlannedMigra
 
 /// Refuses a schema that is not exactly the one that this build knows. Returns its version.
 pub(crate) async fn check(pools: &Pools) -> Result<i64, OpenError> {
-    let mut connection = pools.readers.acquire().await.map_err(|e| failed(&e))?;
+    let mut connection = pools.readers.pool.acquire().await.map_err(|e| failed(&e))?;
     let Some(applied) = applied(&mut connection).await? else {
         return Err(OpenError::NotMigrated);
     };
