@@ -4,27 +4,32 @@
 //! together (events of any zones, the chains' new heads, how far the producers' logs are stored,
 //! alerts) is stored in one transaction. Columns beside the text exist for filters only: the text is
 //! what was signed and hashed.
-
-use std::collections::BTreeMap;
+//!
+//! In a file an event is one row. On a server it is two: its place and hashes, kept for ever
+//! (`audit_chain`), and its text by month (`audit_events`); see `months`. Many processes may store
+//! there at once: see `parts`.
 
 use caracal_core::Timestamp;
 use caracal_core::id::{EventId, ZoneId};
-use sea_orm::Value;
 
-use crate::dialect::sqlite;
 use crate::error::StoreError;
-use crate::handle::{Access, InZone, OnPlatform, PlatformUnit, ZoneUnit};
+use crate::handle::{Access, InZone, OnPlatform};
 use crate::page::{Cursor, Page, Slice};
 use crate::sql::{Entity, IN_LIST, Row, Where, params};
 
+mod arrays;
+mod bulk;
+mod keep;
+mod months;
+mod parts;
 mod search;
+mod write;
 
+pub use keep::{AuditKey, AuditMonth, LostEvidence};
+pub use parts::AuditPart;
 pub use search::{AuditSearch, AuditWalk};
 
 const TABLE: &str = "audit_events";
-/// The most rows of one `INSERT`. Rows are inserted in powers of two up to it, so that there are few
-/// distinct statements and each stays prepared.
-const ROWS_PER_INSERT: usize = 64;
 
 /// An event to be stored at its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +107,9 @@ pub struct AuditBatch {
     pub heads: Vec<AuditHead>,
     /// Up to where each producer's log is stored with this batch. A watermark never goes back.
     pub watermarks: Vec<(String, u64)>,
+    /// Parts of producers' logs that are stored with this batch, in whatever order they come. Begin
+    /// the unit with [`crate::Store::begin_evidence`].
+    pub parts: Vec<AuditPart>,
     /// Alerts.
     pub alerts: Vec<AuditAlert>,
     /// When the batch was made.
@@ -271,7 +279,8 @@ impl<A: Access> InZone<A> {
         let mut known = Vec::new();
         for some in ids.chunks(IN_LIST) {
             let (tail, values) = Where::zone().and_in("event_id", some).tail("");
-            let sql = format!("SELECT event_id, seq, leaf_hash FROM audit_events {tail}");
+            let places = self.inner.dialect().audit_places();
+            let sql = format!("SELECT event_id, seq, leaf_hash FROM {places} {tail}");
             for row in &self.query(TABLE, sql, values).await? {
                 let row = Row::new(row, TABLE);
                 known.push(KnownAuditEvent {
@@ -289,7 +298,7 @@ impl<A: Access> InZone<A> {
     /// # Errors
     /// [`StoreError`] when they can't be counted.
     pub async fn count_decisions(&self, since: Timestamp) -> Result<DecisionCounts, StoreError> {
-        let sql = "SELECT decision, SUM(events) AS n FROM audit_hours
+        let sql = "SELECT decision, CAST(SUM(events) AS BIGINT) AS n FROM audit_hours
              WHERE zone_id = $1 AND hour >= $2 GROUP BY decision";
         let mut counts = DecisionCounts::default();
         for row in &self.query("audit_hours", sql, params![hour(since)]).await? {
@@ -330,53 +339,6 @@ impl<A: Access> InZone<A> {
     }
 }
 
-impl ZoneUnit {
-    /// Takes the texts of events that happened before `before` away, at most `limit` of them; their
-    /// places and hashes stay.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it can't be written.
-    pub async fn remove_audit_texts(
-        &mut self,
-        before: Timestamp,
-        limit: i64,
-    ) -> Result<u64, StoreError> {
-        let sql = "UPDATE audit_events SET data = NULL, signature = NULL, request_id = '',
-                application_id = NULL, agent_session_id = NULL, authority_record_id = NULL
-             WHERE zone_id = $1 AND seq IN (SELECT seq FROM audit_events
-                WHERE zone_id = $1 AND occurred_at < $2 AND data IS NOT NULL
-                ORDER BY occurred_at LIMIT $3)
-             RETURNING occurred_at";
-        let rows = self.query(TABLE, sql, params![before, limit]).await?;
-        let mut last = None;
-        for row in &rows {
-            last = last.max(Some(Row::new(row, TABLE).get::<Timestamp>("occurred_at")?));
-        }
-        if let Some(last) = last {
-            self.remove_audit_labels(last).await?;
-        }
-        Ok(rows.len() as u64)
-    }
-
-    /// Removes the labels of events up to `last`: label by label, each a range of the table's key.
-    async fn remove_audit_labels(&mut self, last: Timestamp) -> Result<(), StoreError> {
-        self.execute(
-            "audit_event_labels",
-            "WITH RECURSIVE used (label) AS (
-                SELECT MIN(label) FROM audit_event_labels WHERE zone_id = $1
-                UNION ALL
-                SELECT (SELECT MIN(later.label) FROM audit_event_labels AS later
-                    WHERE later.zone_id = $1 AND later.label > used.label)
-                FROM used WHERE used.label IS NOT NULL)
-             DELETE FROM audit_event_labels WHERE zone_id = $1 AND occurred_at <= $2
-                AND label IN (SELECT label FROM used WHERE label IS NOT NULL)",
-            params![last],
-        )
-        .await
-        .map(|_| ())
-    }
-}
-
 impl<A: Access> OnPlatform<A> {
     /// Up to where a producer's log is stored; `None` for an unknown producer.
     ///
@@ -400,11 +362,14 @@ impl<A: Access> OnPlatform<A> {
         &self,
         after: Option<&ZoneId>,
     ) -> Result<Option<ZoneId>, StoreError> {
-        let sql = "SELECT MIN(zone_id) AS zone_id FROM (
+        let places = self.inner.dialect().audit_places();
+        let sql = format!(
+            "SELECT MIN(zone_id) AS zone_id FROM (
                 SELECT MIN(zone_id) AS zone_id FROM audit_heads WHERE zone_id > $1
-                UNION ALL SELECT MIN(zone_id) FROM audit_events WHERE zone_id > $1
+                UNION ALL SELECT MIN(zone_id) FROM {places} WHERE zone_id > $1
                 UNION ALL SELECT MIN(zone_id) FROM audit_checkpoints WHERE zone_id > $1
-             ) AS next";
+             ) AS next"
+        );
         let after = after.map_or("", ZoneId::as_str);
         let rows = self.query(TABLE, sql, params![after]).await?;
         let row = rows.first().map(|row| Row::new(row, TABLE));
@@ -424,189 +389,6 @@ impl<A: Access> OnPlatform<A> {
     }
 }
 
-impl PlatformUnit {
-    /// Stores all of a batch.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when an event id (`AuditEventId`) or a place (`Id`) is stored
-    /// already: drop the unit, nothing of the batch is stored.
-    pub async fn append_audit(&mut self, batch: &AuditBatch) -> Result<(), StoreError> {
-        let mut rest = batch.entries.as_slice();
-        while !rest.is_empty() {
-            let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
-            self.insert_audit_entries(some, batch.at).await?;
-            rest = others;
-        }
-        self.insert_audit_labels(&batch.entries).await?;
-        self.count_audit_hours(&batch.entries).await?;
-        for head in &batch.heads {
-            self.put_audit_head(head, batch.at).await?;
-        }
-        for (producer, watermark) in &batch.watermarks {
-            self.execute(
-                "audit_producers",
-                "INSERT INTO audit_producers (producer, watermark, updated_at) VALUES ($1, $2, $3)
-                 ON CONFLICT (producer) DO UPDATE SET watermark = excluded.watermark,
-                    updated_at = excluded.updated_at
-                 WHERE excluded.watermark > audit_producers.watermark",
-                params![producer, signed(*watermark)?, batch.at],
-            )
-            .await?;
-        }
-        for alert in &batch.alerts {
-            let values = params![
-                alert.zone_id,
-                alert.id,
-                alert.kind,
-                alert.event_id,
-                alert.detail,
-                alert.raised_at
-            ];
-            self.insert("audit_alerts", AuditAlert::COLUMNS, values)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn insert_audit_entries(
-        &mut self,
-        entries: &[AuditEntry],
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        const COLUMNS: usize = 16;
-        let mut values: Vec<Value> = Vec::with_capacity(entries.len() * COLUMNS);
-        for entry in entries {
-            values.extend(params![
-                entry.zone_id,
-                signed(entry.seq)?,
-                entry.event_id,
-                entry.occurred_at,
-                at,
-                entry.event_type,
-                entry.decision,
-                entry.evaluation_status,
-                entry.request_id,
-                entry.application_id,
-                entry.agent_session_id,
-                entry.authority_record_id,
-                entry.data,
-                entry.signature,
-                entry.leaf_hash,
-                entry.chain_hash
-            ]);
-        }
-        let rows = sqlite::value_rows(entries.len(), COLUMNS);
-        let sql = format!(
-            "INSERT INTO audit_events (zone_id, seq, event_id, occurred_at, ingested_at,
-                event_type, decision, evaluation_status, request_id, application_id,
-                agent_session_id, authority_record_id, data, signature, leaf_hash, chain_hash)
-             VALUES {rows}"
-        );
-        self.execute(TABLE, sql, values).await.map(|_| ())
-    }
-
-    async fn insert_audit_labels(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
-        let labels: Vec<(&AuditEntry, &String)> = entries
-            .iter()
-            .flat_map(|entry| entry.labels.iter().map(move |label| (entry, label)))
-            .collect();
-        let mut rest = labels.as_slice();
-        while !rest.is_empty() {
-            let (some, others) = rest.split_at(rows_of_next_insert(rest.len()));
-            let rows = sqlite::value_rows(some.len(), 4);
-            let sql = format!(
-                "INSERT INTO audit_event_labels (zone_id, label, occurred_at, event_id)
-                 VALUES {rows} ON CONFLICT DO NOTHING"
-            );
-            let values = some
-                .iter()
-                .flat_map(|(entry, label)| {
-                    params![entry.zone_id, label, entry.occurred_at, entry.event_id]
-                })
-                .collect();
-            self.execute("audit_event_labels", sql, values).await?;
-            rest = others;
-        }
-        Ok(())
-    }
-
-    async fn count_audit_hours(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
-        let mut hours: BTreeMap<(&ZoneId, i64, &str), i64> = BTreeMap::new();
-        for entry in entries {
-            *hours
-                .entry((&entry.zone_id, hour(entry.occurred_at), &entry.decision))
-                .or_default() += 1;
-        }
-        for ((zone, hour, decision), events) in hours {
-            self.execute(
-                "audit_hours",
-                "INSERT INTO audit_hours (zone_id, hour, decision, events) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (zone_id, hour, decision)
-                 DO UPDATE SET events = audit_hours.events + excluded.events",
-                params![zone, hour, decision, events],
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    async fn put_audit_head(&mut self, head: &AuditHead, at: Timestamp) -> Result<(), StoreError> {
-        self.execute(
-            "audit_heads",
-            "INSERT INTO audit_heads (zone_id, seq, chain_hash, frontier, signed_size, updated_at)
-             VALUES ($1, $2, $3, $4, 0, $5)
-             ON CONFLICT (zone_id) DO UPDATE SET seq = excluded.seq,
-                chain_hash = excluded.chain_hash, frontier = excluded.frontier,
-                updated_at = excluded.updated_at",
-            params![
-                head.zone_id,
-                signed(head.seq)?,
-                head.chain_hash,
-                head.frontier,
-                at
-            ],
-        )
-        .await
-        .map(|_| ())
-    }
-
-    /// Stores checkpoints.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it can't be written.
-    pub async fn insert_audit_checkpoints(
-        &mut self,
-        checkpoints: &[AuditCheckpoint],
-    ) -> Result<(), StoreError> {
-        for row in checkpoints {
-            let size = signed(row.size)?;
-            self.execute(
-                "audit_checkpoints",
-                "INSERT INTO audit_checkpoints (zone_id, size, note, at) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (zone_id, size) DO UPDATE SET note = excluded.note, at = excluded.at",
-                params![row.zone_id, size, row.note, row.at],
-            )
-            .await?;
-            self.execute(
-                "audit_heads",
-                "UPDATE audit_heads SET signed_size = $2 WHERE zone_id = $1 AND signed_size < $2",
-                params![row.zone_id, size],
-            )
-            .await?;
-        }
-        Ok(())
-    }
-}
-
 fn hour(at: Timestamp) -> i64 {
     at.seconds().div_euclid(3600)
-}
-
-/// The largest power of two that is at most `left` and [`ROWS_PER_INSERT`].
-fn rows_of_next_insert(left: usize) -> usize {
-    let mut rows = ROWS_PER_INSERT;
-    while rows > left {
-        rows /= 2;
-    }
-    rows.max(1)
 }

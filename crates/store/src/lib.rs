@@ -55,8 +55,8 @@ pub use dialect::postgres::{
 };
 pub use error::{OpenError, StoreError, UniqueConstraint};
 pub use evidence::{
-    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditRecord, AuditSearch,
-    AuditWalk, DecisionCounts, KnownAuditEvent,
+    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditKey, AuditMonth,
+    AuditPart, AuditRecord, AuditSearch, AuditWalk, DecisionCounts, KnownAuditEvent, LostEvidence,
 };
 pub use handle::{
     Access, InZone, OnPlatform, PlatformReader, PlatformUnit, Reading, Writing, ZoneReader,

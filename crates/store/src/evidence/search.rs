@@ -2,11 +2,13 @@
 
 use caracal_core::Timestamp;
 
+use super::months::InMonth;
 use super::{AuditRecord, signed};
+use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::handle::{Access, InZone};
 use crate::page::{Cursor, Page, Slice};
-use crate::sql::{Where, params};
+use crate::sql::{Entity, Where, params};
 
 /// Which events to search for. Removed ones are never found.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +90,15 @@ impl AuditSearch {
     }
 }
 
+impl AuditWalk {
+    pub(super) fn is_unfiltered(&self) -> bool {
+        self.since.is_none()
+            && self.until.is_none()
+            && self.decision.is_none()
+            && self.request_id.is_none()
+    }
+}
+
 impl<A: Access> InZone<A> {
     /// Events, newest first, ordered by when they happened and their id.
     ///
@@ -98,9 +109,24 @@ impl<A: Access> InZone<A> {
         search: &AuditSearch,
         page: &Page,
     ) -> Result<Slice<AuditRecord>, StoreError> {
-        let position = |row: &AuditRecord| Cursor {
-            at: row.occurred_at,
-            id: row.event_id.to_string(),
+        match self.inner.dialect() {
+            Dialect::Sqlite => self.search_as(search, page, |row: &AuditRecord| row).await,
+            Dialect::Postgres => {
+                let found = self.search_as(search, page, |row: &InMonth| &row.0).await?;
+                Ok(found.map(|row| row.0))
+            }
+        }
+    }
+
+    async fn search_as<T: Entity>(
+        &self,
+        search: &AuditSearch,
+        page: &Page,
+        record: fn(&T) -> &AuditRecord,
+    ) -> Result<Slice<T>, StoreError> {
+        let position = |row: &T| Cursor {
+            at: record(row).occurred_at,
+            id: record(row).event_id.to_string(),
         };
         match &search.label {
             None => {
@@ -116,6 +142,14 @@ impl<A: Access> InZone<A> {
                         "audit_events.event_id = audit_event_labels.event_id",
                         vec![],
                     );
+                // The event is in the month of its label.
+                let rows = match self.inner.dialect() {
+                    Dialect::Sqlite => rows,
+                    Dialect::Postgres => rows.and(
+                        "audit_events.occurred_at = audit_event_labels.occurred_at",
+                        vec![],
+                    ),
+                };
                 let order = (
                     "audit_event_labels.occurred_at",
                     "audit_event_labels.event_id",
@@ -135,15 +169,18 @@ impl<A: Access> InZone<A> {
         &self,
         request_id: &str,
     ) -> Result<Vec<AuditRecord>, StoreError> {
-        self.fetch(
-            "WHERE zone_id = $1 AND request_id = $2 AND data IS NOT NULL
-             ORDER BY occurred_at, event_id LIMIT 1000",
-            params![request_id],
-        )
-        .await
+        const TAIL: &str = "WHERE zone_id = $1 AND request_id = $2 AND data IS NOT NULL
+             ORDER BY occurred_at, event_id LIMIT 1000";
+        match self.inner.dialect() {
+            Dialect::Sqlite => self.fetch(TAIL, params![request_id]).await,
+            Dialect::Postgres => {
+                let rows: Vec<InMonth> = self.fetch(TAIL, params![request_id]).await?;
+                Ok(rows.into_iter().map(|row| row.0).collect())
+            }
+        }
     }
 
-    /// A part of the chain, in order of `seq`, removed events included.
+    /// A part of the chain, in order of `seq`. Removed events are included when there is no filter.
     ///
     /// # Errors
     /// [`StoreError`] when they can't be read.
@@ -151,6 +188,9 @@ impl<A: Access> InZone<A> {
         &self,
         walk: &AuditWalk,
     ) -> Result<Vec<AuditRecord>, StoreError> {
+        if self.inner.dialect() == Dialect::Postgres {
+            return self.walk_months(walk).await;
+        }
         let rows = Where::zone()
             .and("seq > ?", params![signed(walk.after)?])
             .and_some("decision", walk.decision.as_ref())
@@ -161,7 +201,12 @@ impl<A: Access> InZone<A> {
     }
 }
 
-fn within(rows: Where, column: &str, since: Option<Timestamp>, until: Option<Timestamp>) -> Where {
+pub(super) fn within(
+    rows: Where,
+    column: &str,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Where {
     let rows = match since {
         Some(since) => rows.and(&format!("{column} >= ?"), params![since]),
         None => rows,
@@ -175,7 +220,7 @@ fn within(rows: Where, column: &str, since: Option<Timestamp>, until: Option<Tim
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::{Entity, Row};
+    use crate::sql::Row;
     use crate::testing;
 
     /// The index that drives a search, as the database tells it.

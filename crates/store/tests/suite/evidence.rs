@@ -1,9 +1,12 @@
 //! Audit events.
 
+use std::collections::BTreeSet;
+
+use caracal_core::Timestamp;
 use caracal_core::id::ZoneId;
 use caracal_store::{
-    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditSearch, AuditWalk, Page,
-    Store, StoreError, UniqueConstraint,
+    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditKey, AuditPart,
+    AuditSearch, AuditWalk, Page, Store, StoreError, UniqueConstraint,
 };
 use sea_orm::ConnectionTrait;
 
@@ -16,7 +19,11 @@ on_every_backend![
     a_walk_filters_and_goes_on_behind_a_number,
     a_watermark_never_goes_back_and_alerts_are_kept,
     a_head_waits_for_its_checkpoint,
-    retention_takes_texts_away_and_keeps_places_and_hashes,
+    a_search_by_period_walks_or_sorts_and_finds_the_same,
+    parts_of_a_log_are_stored_in_any_order,
+    what_is_stored_of_a_log_is_known,
+    lost_evidence_stays_until_it_is_acknowledged,
+    the_first_key_stays,
     stored_events_cannot_be_rewritten,
 ];
 
@@ -383,8 +390,9 @@ fn a_head_waits_for_its_checkpoint(backend: Backend) {
     });
 }
 
-fn retention_takes_texts_away_and_keeps_places_and_hashes(backend: Backend) {
-    on(backend, |world| async move {
+#[test]
+fn retention_takes_texts_away_and_keeps_places_and_hashes() {
+    on(Backend::Sqlite, |world| async move {
         let zone: ZoneId = world.id();
         let mut entries: Vec<_> = (1..=4).map(|seq| entry(&zone, seq)).collect();
         entries[0].labels = vec!["indexer".to_owned()];
@@ -425,5 +433,322 @@ fn stored_events_cannot_be_rewritten(backend: Backend) {
             assert!(db.execute_unprepared(sql).await.is_err(), "{sql}");
         }
         db.close().await.unwrap();
+    });
+}
+
+#[test]
+fn retention_drops_whole_months_and_keeps_places_and_hashes() {
+    on(Backend::Postgres, |world| async move {
+        let zone: ZoneId = world.id();
+        let mut entries: Vec<_> = (1..=4).map(|seq| entry(&zone, seq)).collect();
+        let old = Timestamp::parse_rfc3339("2020-02-03T04:05:06Z").unwrap();
+        entries[1].occurred_at = old;
+        entries[1].labels = vec!["indexer".to_owned()];
+        append(&world.store, &batch(entries.clone())).await.unwrap();
+        let months = world.store.platform().audit_months().await.unwrap();
+        let february = months
+            .iter()
+            .find(|month| month.begins <= old && old < month.ends)
+            .unwrap();
+        assert_eq!(
+            february.begins.to_rfc3339_micros(),
+            "2020-02-01T00:00:00.000000Z"
+        );
+        assert_eq!(
+            february.ends.to_rfc3339_micros(),
+            "2020-03-01T00:00:00.000000Z"
+        );
+        let mut unit = world.store.begin_platform().await.unwrap();
+        assert!(unit.drop_audit_month(february.begins).await.unwrap());
+        assert!(!unit.drop_audit_month(february.begins).await.unwrap());
+        unit.commit().await.unwrap();
+        let me = world.store.read(&zone);
+        let walk = AuditWalk {
+            limit: 10,
+            ..Default::default()
+        };
+        let records = me.walk_audit_events(&walk).await.unwrap();
+        let texts: Vec<_> = records.iter().map(|record| record.data.is_some()).collect();
+        assert_eq!(texts, [true, false, true, true]);
+        assert_eq!(records[1].leaf_hash, entries[1].leaf_hash);
+        let all = me
+            .search_audit_events(&Default::default(), &Page::first(10))
+            .await;
+        assert_eq!(all.unwrap().items.len(), 3);
+        // The id stays spent, and the month comes back when something late arrives.
+        let again = append(&world.store, &batch(vec![entries[1].clone()])).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))));
+        let late = AuditEntry {
+            occurred_at: old,
+            ..entry(&zone, 5)
+        };
+        append(&world.store, &batch(vec![late])).await.unwrap();
+        let found = me
+            .search_audit_events(&Default::default(), &Page::first(10))
+            .await;
+        assert_eq!(found.unwrap().items.len(), 4);
+    });
+}
+
+#[test]
+fn the_newest_months_can_not_be_dropped() {
+    on(Backend::Postgres, |world| async move {
+        let months = world.store.platform().audit_months().await.unwrap();
+        assert!(months.len() >= 4);
+        for month in months {
+            let mut unit = world.store.begin_platform().await.unwrap();
+            assert!(unit.drop_audit_month(month.begins).await.is_err());
+        }
+    });
+}
+
+#[test]
+fn an_event_of_any_time_has_a_month() {
+    on(Backend::Postgres, |world| async move {
+        let zone: ZoneId = world.id();
+        let times = [
+            "1971-01-01T00:00:00Z",
+            "2031-12-31T23:59:59.999999Z",
+            "2150-06-01T00:00:00Z",
+        ];
+        let entries = (1..).zip(times).map(|(seq, time)| AuditEntry {
+            occurred_at: Timestamp::parse_rfc3339(time).unwrap(),
+            ..entry(&zone, seq)
+        });
+        append(&world.store, &batch(entries.collect()))
+            .await
+            .unwrap();
+        let found = world
+            .store
+            .read(&zone)
+            .search_audit_events(&Default::default(), &Page::first(10))
+            .await
+            .unwrap();
+        let places: Vec<_> = found.items.iter().map(|record| record.seq).collect();
+        assert_eq!(places, [3, 2, 1]);
+    });
+}
+
+#[test]
+fn processes_that_extend_one_chain_take_turns() {
+    on(Backend::Postgres, |world| async move {
+        let zone: ZoneId = world.id();
+        let (zones, nobody) = (BTreeSet::from([zone.clone()]), BTreeSet::new());
+        let turn = async |n: u64| {
+            let mut unit = world.store.begin_evidence(&zones, &nobody).await.unwrap();
+            let heads = unit.audit_heads(std::slice::from_ref(&zone)).await.unwrap();
+            let seq = heads.first().map_or(0, |head| head.seq) + 1;
+            let next = AuditEntry {
+                event_id: event_id(100 + n),
+                ..entry(&zone, seq)
+            };
+            unit.append_audit(&batch(vec![next])).await.unwrap();
+            unit.commit().await.unwrap();
+        };
+        tokio::join!(turn(1), turn(2), turn(3), turn(4));
+        let head = world.store.read(&zone).audit_head().await.unwrap().unwrap();
+        assert_eq!(head.seq, 4);
+    });
+}
+
+fn part(first: u64, last: u64) -> AuditPart {
+    AuditPart {
+        producer: "producer".to_owned(),
+        origin: 5,
+        first,
+        last,
+    }
+}
+
+async fn cover(store: &Store, parts: &[AuditPart]) {
+    let producers = parts.iter().map(|part| part.producer.clone()).collect();
+    let mut unit = store
+        .begin_evidence(&BTreeSet::new(), &producers)
+        .await
+        .unwrap();
+    let covering = AuditBatch {
+        parts: parts.to_vec(),
+        at: START,
+        ..AuditBatch::default()
+    };
+    unit.append_audit(&covering).await.unwrap();
+    unit.commit().await.unwrap();
+}
+
+fn parts_of_a_log_are_stored_in_any_order(backend: Backend) {
+    on(backend, |world| async move {
+        let watermark = async || {
+            world
+                .store
+                .platform()
+                .audit_watermark("producer")
+                .await
+                .unwrap()
+        };
+        assert_eq!(watermark().await, None);
+        cover(&world.store, &[part(8, 9)]).await;
+        assert_eq!(watermark().await, Some(4));
+        let long_after = START.plus_seconds(60);
+        let holes = world
+            .store
+            .platform()
+            .audit_holes(long_after, 10)
+            .await
+            .unwrap();
+        assert_eq!(holes.len(), 1);
+        assert_eq!((holes[0].first, holes[0].last), (5, 7));
+        assert!(
+            world
+                .store
+                .platform()
+                .audit_holes(START, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        cover(&world.store, &[part(5, 5), part(6, 7)]).await;
+        assert_eq!(watermark().await, Some(9));
+        assert!(
+            world
+                .store
+                .platform()
+                .audit_holes(long_after, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    });
+}
+
+fn what_is_stored_of_a_log_is_known(backend: Backend) {
+    on(backend, |world| async move {
+        let zone: ZoneId = world.id();
+        append(&world.store, &batch(vec![entry(&zone, 1)]))
+            .await
+            .unwrap();
+        cover(&world.store, &[part(5, 6), part(9, 9)]).await;
+        let platform = world.store.platform();
+        let other = AuditPart {
+            producer: "other".to_owned(),
+            ..part(5, 6)
+        };
+        let asked = [part(6, 7), part(7, 8), part(9, 12), other];
+        let stored = platform.stored_audit_parts(&asked).await.unwrap();
+        assert_eq!(stored, [true, false, true, false]);
+        let ids = [event_id(1), event_id(2)];
+        let known = platform.known_audit_events_of(&zone, &ids).await.unwrap();
+        assert_eq!(known.len(), 1);
+        assert_eq!((&known[0].event_id, known[0].seq), (&event_id(1), 1));
+    });
+}
+
+fn lost_evidence_stays_until_it_is_acknowledged(backend: Backend) {
+    on(backend, |world| async move {
+        let zone: ZoneId = world.id();
+        let alert = |n: u64, kind: &str| AuditAlert {
+            zone_id: zone.clone(),
+            id: event_id(n),
+            kind: kind.to_owned(),
+            event_id: None,
+            detail: "{}".to_owned(),
+            raised_at: START.plus_seconds(i64::try_from(n).unwrap()),
+        };
+        let mut unit = world.store.begin_platform().await.unwrap();
+        for raised in [
+            alert(1, "json_parse_error"),
+            alert(2, "evidence_lost"),
+            alert(3, "log_gap"),
+            alert(3, "log_gap"),
+        ] {
+            unit.raise_audit_alert(&raised).await.unwrap();
+        }
+        unit.commit().await.unwrap();
+        let lost = world.store.platform().lost_evidence().await.unwrap();
+        assert_eq!(lost.alerts, 2);
+        assert_eq!(lost.oldest.unwrap().id, event_id(2));
+        let mut unit = world.store.begin_platform().await.unwrap();
+        let one = event_id(2);
+        assert_eq!(
+            unit.acknowledge_lost_evidence(Some(&one), START)
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            unit.acknowledge_lost_evidence(Some(&one), START)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            unit.acknowledge_lost_evidence(None, START).await.unwrap(),
+            1
+        );
+        unit.commit().await.unwrap();
+        let lost = world.store.platform().lost_evidence().await.unwrap();
+        assert_eq!((lost.alerts, lost.oldest), (0, None));
+    });
+}
+
+fn the_first_key_stays(backend: Backend) {
+    on(backend, |world| async move {
+        let key = |version, sealed: u8| AuditKey {
+            version,
+            sealed: vec![sealed; 40],
+            public_key: "public".to_owned(),
+            created_at: START,
+        };
+        assert_eq!(
+            world.store.platform().newest_audit_key().await.unwrap(),
+            None
+        );
+        let mut unit = world.store.begin_platform().await.unwrap();
+        assert!(unit.insert_audit_key(&key(1, 1)).await.unwrap());
+        assert!(!unit.insert_audit_key(&key(1, 2)).await.unwrap());
+        assert!(unit.insert_audit_key(&key(2, 3)).await.unwrap());
+        unit.commit().await.unwrap();
+        let newest = world.store.platform().newest_audit_key().await.unwrap();
+        assert_eq!(newest, Some(key(2, 3)));
+    });
+}
+
+fn a_search_by_period_walks_or_sorts_and_finds_the_same(backend: Backend) {
+    on(backend, |world| async move {
+        let zone: ZoneId = world.id();
+        let entries = (1..=40).map(|seq| AuditEntry {
+            occurred_at: START.plus_seconds(i64::try_from(seq).unwrap() * 1000),
+            decision: if seq % 4 == 0 { "deny" } else { "allow" }.to_owned(),
+            ..entry(&zone, seq)
+        });
+        let mut entries: Vec<_> = entries.collect();
+        // Stored long after it happened.
+        entries[39].occurred_at = START.plus_seconds(5_500);
+        append(&world.store, &batch(entries)).await.unwrap();
+        let places = async |walk: AuditWalk| -> Vec<u64> {
+            let walk = AuditWalk { limit: 9, ..walk };
+            let found = world
+                .store
+                .read(&zone)
+                .walk_audit_events(&walk)
+                .await
+                .unwrap();
+            found.iter().map(|record| record.seq).collect()
+        };
+        let period = AuditWalk {
+            since: Some(START.plus_seconds(4_000)),
+            until: Some(START.plus_seconds(9_000)),
+            ..Default::default()
+        };
+        assert_eq!(places(period.clone()).await, [4, 5, 6, 7, 8, 40]);
+        let after = AuditWalk {
+            after: 7,
+            ..period.clone()
+        };
+        assert_eq!(places(after).await, [8, 40]);
+        let denied = AuditWalk {
+            decision: Some("deny".to_owned()),
+            ..period
+        };
+        assert_eq!(places(denied).await, [4, 8, 40]);
     });
 }

@@ -181,7 +181,9 @@ fn what_a_zone_does_leaves_the_same_thing_of_another_zone_alone(backend: Backend
         let mut me = world.unit(&mine).await;
         me.insert_receipt(&receipt()).await.unwrap();
         me.record_admin_audit(&Default::default()).await.unwrap();
-        assert_eq!(me.remove_audit_texts(far, 9).await.unwrap(), 1);
+        // On a server whole months go.
+        let texts = u64::from(backend == Backend::Sqlite);
+        assert_eq!(me.remove_audit_texts(far, 9).await.unwrap(), texts);
         let rules = policy(&mine, world.id(), "rules");
         me.insert_policy(&rules).await.unwrap();
         let new = policy_version(world.id(), &rules.id, "package a");
