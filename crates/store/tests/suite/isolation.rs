@@ -76,8 +76,8 @@ pub(crate) struct Everything {
     policy_version: caracal_core::id::PolicyVersionId,
     set: caracal_core::id::PolicySetId,
     set_version: caracal_core::id::PolicySetVersionId,
-    service: caracal_core::id::SessionId,
-    edge: caracal_core::id::DelegationId,
+    pub(crate) service: caracal_core::id::SessionId,
+    pub(crate) edge: caracal_core::id::DelegationId,
     key: caracal_core::id::KeyId,
     message: caracal_core::id::OutboxId,
 }

@@ -18,7 +18,32 @@ use crate::world::{Backend, START, World, on};
 
 /// The texts of all statements that the store runs on a zone.
 #[derive(Clone, Default)]
-struct Statements(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct Statements(Arc<Mutex<BTreeSet<String>>>);
+
+/// Listens until dropped.
+pub(crate) struct Listening {
+    _subscriber: tracing::subscriber::DefaultGuard,
+    _second: tracing::Dispatch,
+}
+
+impl Statements {
+    /// Takes down what this thread's store says from now on.
+    pub(crate) fn listen(&self) -> Listening {
+        // Beside a second subscriber, all are asked whether an event is wanted; a single one is not
+        // asked when another test's thread, which has none, comes first.
+        let second = tracing::Dispatch::new(tracing_subscriber::registry());
+        let subscriber = tracing_subscriber::registry().with(self.clone());
+        Listening {
+            _subscriber: tracing::subscriber::set_default(subscriber),
+            _second: second,
+        }
+    }
+
+    /// What was taken down.
+    pub(crate) fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
 
 impl<S: tracing::Subscriber> Layer<S> for Statements {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
@@ -39,7 +64,7 @@ impl tracing::field::Visit for &Statements {
 }
 
 /// Every list by every filter, from its beginning and from a cursor.
-async fn list_everything(world: &World) {
+pub(crate) async fn list_everything(world: &World) {
     let me = world.store.read(&world.zone().await);
     let cursor = Cursor {
         at: START,
@@ -198,18 +223,14 @@ fn is_wasteful(sql: &str, step: &str) -> bool {
 fn no_statement_walks_a_zone_for_rows_that_an_index_knows() {
     on(Backend::Sqlite, |world| async move {
         let statements = Statements::default();
-        // Beside a second subscriber, all are asked whether an event is wanted; a single one is not
-        // asked when another test's thread, which has none, comes first.
-        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-        let subscriber = tracing_subscriber::registry().with(statements.clone());
-        let guard = tracing::subscriber::set_default(subscriber);
+        let listening = statements.listen();
         let theirs = everything(&world).await;
         read_in_vain(&world, &theirs).await;
         list_everything(&world).await;
         write_in_vain(&world, &theirs, &world.zone().await).await;
-        drop(guard);
+        drop(listening);
 
-        let statements = std::mem::take(&mut *statements.0.lock().unwrap());
+        let statements = statements.take();
         assert!(statements.len() > 100, "{}", statements.len());
         // Another connection than the store's: the figures must come with the file.
         let db = world.raw().await;
