@@ -149,6 +149,18 @@ impl Peppers {
         parse_keyed(stored).is_some_and(|keyed| keyed.pepper != self.current.name)
     }
 
+    /// Whether `stored` is a keyed hash of `secret` under a pepper of the ring.
+    #[must_use]
+    pub fn is_hash_of(&self, stored: &str, secret: &Secret<String>) -> bool {
+        self.verify_keyed(stored, secret)
+    }
+
+    /// Whether `stored` is a keyed hash under one of the ring's peppers.
+    #[must_use]
+    pub fn knows(&self, stored: &str) -> bool {
+        parse_keyed(stored).is_some_and(|keyed| self.by_name(keyed.pepper).is_some())
+    }
+
     pub(crate) fn verify_keyed(&self, stored: &str, presented: &Secret<String>) -> bool {
         let keyed = parse_keyed(stored);
         let pepper = keyed

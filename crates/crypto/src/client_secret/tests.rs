@@ -66,6 +66,16 @@ fn during_a_rotation_old_hashes_verify_and_are_outdated() {
 }
 
 #[test]
+fn a_ring_knows_the_hashes_of_its_own_keys() {
+    let stored = peppers(1).hash_generated(&secret("cs_secret"));
+    let rotating = Peppers::derive(&KeyRing::new(kek(2), Some(kek(1)))).unwrap();
+    assert!(rotating.knows(&stored) && rotating.is_hash_of(&stored, &secret("cs_secret")));
+    assert!(!rotating.is_hash_of(&stored, &secret("cs_another")));
+    assert!(!peppers(2).knows(&stored) && !peppers(2).is_hash_of(&stored, &secret("cs_secret")));
+    assert!(!peppers(1).knows("no hash"));
+}
+
+#[test]
 fn a_slow_hash_is_never_outdated_by_a_rotation() {
     assert!(!peppers(1).is_outdated(&phc("iedae7qCnUWQbRjupR8danLyOuikhouhE7DEHmvUExI")));
 }
