@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use caracal_audit::{Audit, AuditParts, StoreLedger};
+use caracal_audit::{Audit, AuditParts, Source, StoreLedger};
 use caracal_core::{Clock, Random};
+use caracal_events::InProcessBus;
 use caracal_evidence::log::Journal;
 use caracal_http::Dependencies;
 use caracal_http::ops::Metrics;
@@ -18,6 +19,9 @@ use super::stack::{Stack, spawn_upkeep};
 use super::{StartError, options, outbox};
 use crate::config::{Role, Settings};
 use crate::home::Home;
+
+/// Messages that a slow subscriber may be behind.
+const BUS: usize = 1_024;
 
 /// Starts every role; returns when all listeners are bound and all roles can take traffic.
 pub(crate) async fn start(
@@ -42,7 +46,7 @@ pub(crate) async fn start(
 
     let audit = Audit::new(AuditParts {
         ledger: Arc::new(StoreLedger::new(footing.store.clone())),
-        journal: journal.clone(),
+        source: Source::Log(journal.clone()),
         producer_key: options::hmac_key(settings, "AUDIT_HMAC_KEY")?,
         checkpoint_key: options::checkpoint_key(settings, home)?,
         clock: ground.clock.clone(),
@@ -68,6 +72,7 @@ pub(crate) async fn start(
     working.push(outbox::spawn(
         footing.store.clone(),
         ground.clock.clone(),
+        Arc::new(InProcessBus::new(BUS)),
         settings,
         stop_jobs.clone(),
     )?);
@@ -76,7 +81,7 @@ pub(crate) async fn start(
     let addresses = listeners.addresses();
     let routers = [
         (Role::Api, api.router()),
-        (Role::Sts, ground.sts_router(&sts)),
+        (Role::Sts, ground.sts_router(&sts, None)),
         (Role::Audit, ground.audit_router(&audit)),
         (Role::Coordinator, ground.coordinator_router(&coordinator)),
     ];

@@ -15,7 +15,7 @@ use caracal_http::ops::{Metrics, Ops};
 use caracal_http::{Dependencies, MetricsAccess, Observed, Readiness, WithDependencies};
 use caracal_roles::{Exchange, KeySource};
 use caracal_store::{Authority, Store};
-use caracal_sts::{Sts, StsDependencies};
+use caracal_sts::{GatewayLeg, Sts, StsDependencies};
 
 use super::adapters::KeysOf;
 use super::listeners::Listeners;
@@ -82,7 +82,8 @@ impl Ground<'_> {
         ))
     }
 
-    pub(super) fn sts_router(&self, sts: &Arc<Sts>) -> Router {
+    /// The STS's routes; with a `leg` it hears Gateways in other processes.
+    pub(super) fn sts_router(&self, sts: &Arc<Sts>, leg: Option<GatewayLeg>) -> Router {
         let figures = sts.clone();
         let ops = Ops {
             readiness: self.ready(sts.clone()),
@@ -91,7 +92,11 @@ impl Ground<'_> {
             metrics: self.metrics.clone(),
             json: Some(Arc::new(move || figures.metrics_json())),
         };
-        sts.router().merge(ops.routes())
+        let router = match leg {
+            Some(leg) => sts.router_for_gateways(leg),
+            None => sts.router(),
+        };
+        router.merge(ops.routes())
     }
 
     pub(super) fn coordinator(

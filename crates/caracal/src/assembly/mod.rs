@@ -5,11 +5,13 @@
 //! them on PostgreSQL and Redis. Start order: stores, log, roles, listeners; `stack` has the stop order.
 
 mod adapters;
+mod apart;
 mod embedded;
 mod ground;
 mod listeners;
 mod options;
 mod outbox;
+mod shared;
 mod stack;
 
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use thiserror::Error;
 
 use crate::config::Role;
 
+pub(crate) use apart::start as start_apart;
 pub(crate) use embedded::start as start_embedded;
 
 /// The roles could not be started.

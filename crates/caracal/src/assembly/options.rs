@@ -11,12 +11,15 @@ use caracal_core::{Clock, Random, Scope, Secret};
 use caracal_crypto::client_secret::Peppers;
 use caracal_crypto::derive::{Purpose, derive_hmac_key};
 use caracal_crypto::{HmacKey, Kek, KeyRing, SecretVerifier};
+use caracal_events::redis::{RedisAddress, RedisOptions};
 use caracal_evidence::log::{Durability, Journal, JournalOptions};
 use caracal_evidence::note::NoteKey;
 use caracal_gateway::{GatewayOptions, TlsFiles};
+use caracal_store::{PostgresOptions, ServiceRole, Store};
 use caracal_sts::StsOptions;
 
 use super::StartError;
+use super::ground::Ground;
 use super::listeners::Listeners;
 use crate::config::{Role, Settings};
 use crate::home::Home;
@@ -49,6 +52,55 @@ pub(super) fn key_ring(settings: &Settings) -> Result<Arc<KeyRing>, StartError> 
     )))
 }
 
+/// The role's database login and pool.
+pub(super) fn postgres(
+    settings: &Settings,
+    role: Role,
+    acting_as: ServiceRole,
+) -> Result<PostgresOptions, StartError> {
+    let url = settings.database(role);
+    let url = url.ok_or_else(|| StartError::Store("DATABASE_URL is not set".to_owned()))?;
+    let options = PostgresOptions {
+        extra_ca: settings.path("CARACAL_TLS_EXTRA_CA_FILE"),
+        application_name: format!("caracal-{role}"),
+        ..PostgresOptions::new(url)
+    };
+    let options = options.acting_as(acting_as);
+    Ok(match role {
+        Role::Api | Role::Coordinator => PostgresOptions {
+            max_connections: settings.count("DB_POOL_MAX"),
+            connect_timeout: settings.millis("DB_CONNECTION_TIMEOUT_MS"),
+            acquire_timeout: settings.millis("DB_CONNECTION_TIMEOUT_MS"),
+            idle_timeout: settings.millis("DB_IDLE_TIMEOUT_MS"),
+            statement_timeout: settings.millis("DB_STATEMENT_TIMEOUT_MS"),
+            ..options
+        },
+        Role::Sts | Role::Gateway | Role::Audit => PostgresOptions {
+            max_connections: settings.count("DB_MAX_CONNS"),
+            min_connections: settings.count("DB_MIN_CONNS"),
+            connect_timeout: settings.duration("DB_CONNECT_TIMEOUT"),
+            idle_timeout: settings.duration("DB_MAX_CONN_IDLE"),
+            max_lifetime: settings.duration("DB_MAX_CONN_LIFETIME"),
+            ..options
+        },
+    })
+}
+
+/// How Redis is reached.
+pub(super) fn redis(settings: &Settings, address: RedisAddress) -> RedisOptions {
+    let or = |name, default: Duration| {
+        let given = settings.duration(name);
+        if given.is_zero() { default } else { given }
+    };
+    let usual = RedisOptions::new(address);
+    RedisOptions {
+        extra_ca_file: settings.path("CARACAL_TLS_EXTRA_CA_FILE"),
+        connect_timeout: or("REDIS_DIAL_TIMEOUT", usual.connect_timeout),
+        command_timeout: or("REDIS_READ_TIMEOUT", usual.command_timeout),
+        ..usual
+    }
+}
+
 pub(super) fn hmac_key(
     settings: &Settings,
     name: &'static str,
@@ -68,11 +120,7 @@ pub(super) fn checkpoint_key(settings: &Settings, home: &Home) -> Result<NoteKey
             .map(|text| Secret::new(text.trim_end().to_owned()))
             .map_err(keys_error)?,
     };
-    let seed = hex::decode(text.expose())
-        .ok()
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let seed = seed.ok_or_else(|| keys_error("AUDIT_CHECKPOINT_KEY is not 32 bytes of hex"))?;
-    NoteKey::from_seed(&Secret::new(seed)).map_err(keys_error)
+    note_key(&text)
 }
 
 fn journal(settings: &Settings) -> JournalOptions {
@@ -84,6 +132,34 @@ fn journal(settings: &Settings) -> JournalOptions {
         durability,
         ..JournalOptions::default()
     }
+}
+
+fn note_key(text: &Secret<String>) -> Result<NoteKey, StartError> {
+    let seed = hex::decode(text.expose())
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let seed = seed.ok_or_else(|| keys_error("AUDIT_CHECKPOINT_KEY is not 32 bytes of hex"))?;
+    NoteKey::from_seed(&Secret::new(seed)).map_err(keys_error)
+}
+
+/// The key that signs a deployment's checkpoints: the configured one, or the one that its Audit
+/// replicas share in the store.
+pub(super) async fn shared_checkpoint_key(
+    ground: &Ground<'_>,
+    store: &Store,
+) -> Result<NoteKey, StartError> {
+    let settings = ground.settings;
+    if let Some(text) = settings.secret("AUDIT_CHECKPOINT_KEY") {
+        return note_key(&text);
+    }
+    let current = hmac_key(settings, "AUDIT_HMAC_KEY")?;
+    let current =
+        current.ok_or_else(|| keys_error("set AUDIT_HMAC_KEY, or AUDIT_CHECKPOINT_KEY"))?;
+    let previous = hmac_key(settings, "AUDIT_HMAC_KEY_PREVIOUS")?;
+    let (clock, random) = (&ground.clock, &ground.random);
+    caracal_audit::shared_checkpoint_key(store, &current, previous.as_ref(), clock, random)
+        .await
+        .map_err(keys_error)
 }
 
 /// Opens the local audit log in `directory`.
@@ -103,11 +179,16 @@ pub(super) fn audit(settings: &Settings) -> AuditOptions {
             .text(name)
             .map(|_| u64::try_from(settings.integer(name)).unwrap_or(0))
     };
-    let hours = u64::try_from(settings.integer("AUDIT_TAMPER_ROLLING_HOURS")).unwrap_or(0);
+    let number = |name| u64::try_from(settings.integer(name)).unwrap_or(0);
+    let hours = number("AUDIT_TAMPER_ROLLING_HOURS");
     AuditOptions {
         tamper_lookback: Duration::from_secs(hours.saturating_mul(60 * 60)),
         ready_lag_max: threshold("AUDIT_READY_LAG_MAX"),
         ready_oldest_max: threshold("AUDIT_READY_PEL_OLDEST_SECS_MAX").map(Duration::from_secs),
+        ready_dead_max: threshold("AUDIT_READY_DLQ_MAX"),
+        claim_idle: Duration::from_secs(number("AUDIT_CLAIM_IDLE_SECS")),
+        max_deliveries: number("AUDIT_MAX_DELIVERIES"),
+        retention_days: settings.integer("AUDIT_RETENTION_DAYS"),
         ..AuditOptions::default()
     }
 }
@@ -141,10 +222,17 @@ pub(super) fn coordinator(
     issuer: &str,
     keys: Option<&KeyRing>,
 ) -> Result<CoordinatorOptions, StartError> {
-    let idempotency = match (hmac_key(settings, "IDEMPOTENCY_HMAC_KEY")?, keys) {
-        (Some(key), _) => key,
+    let previous = hmac_key(settings, "IDEMPOTENCY_HMAC_KEY_PREVIOUS")?;
+    let (idempotency, previous) = match (hmac_key(settings, "IDEMPOTENCY_HMAC_KEY")?, keys) {
+        (Some(key), _) => (key, previous),
         (None, Some(keys)) => {
-            derive_hmac_key(keys.current(), Purpose::Idempotency).map_err(keys_error)?
+            let derived = |kek| derive_hmac_key(kek, Purpose::Idempotency).map_err(keys_error);
+            // Receipts from before a rotation of the key-encryption key are found under its subkey.
+            let previous = match (previous, keys.previous()) {
+                (Some(key), _) => Some(key),
+                (None, kek) => kek.map(derived).transpose()?,
+            };
+            (derived(keys.current())?, previous)
         }
         (None, None) => {
             return Err(keys_error(
@@ -163,7 +251,7 @@ pub(super) fn coordinator(
             .into_iter()
             .collect(),
         metrics_bearer: settings.secret("METRICS_BEARER"),
-        previous_idempotency_key: hmac_key(settings, "IDEMPOTENCY_HMAC_KEY_PREVIOUS")?,
+        previous_idempotency_key: previous,
         max_sessions_per_zone: settings.count("MAX_AGENTS_PER_ZONE"),
         max_sessions_per_application: settings.count("MAX_AGENTS_PER_APP"),
         lease: seconds("SERVICE_AGENT_LEASE_SECONDS"),

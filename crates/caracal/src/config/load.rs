@@ -35,6 +35,19 @@ impl Environment {
         self.0.insert(name.to_owned(), value.into());
     }
 
+    /// The value of a variable that a file may give: `NAME`, else the text of the file that
+    /// `NAME_FILE` names.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file can't be read or is empty.
+    pub(crate) fn secret(&self, name: &str) -> Result<Option<Secret<String>>, ConfigError> {
+        if let Some(value) = self.get(name) {
+            return Ok(Some(Secret::new(value.to_owned())));
+        }
+        let value = read_file(self, name).map_err(|defect| ConfigError(vec![defect]))?;
+        Ok(value.map(Secret::new))
+    }
+
     /// Sets a variable that is neither set nor given by a file.
     pub(crate) fn set_default(&mut self, name: &str, value: impl Into<String>) {
         if self.get(name).is_none() && self.get(&format!("{name}_FILE")).is_none() {

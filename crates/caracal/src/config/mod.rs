@@ -9,6 +9,6 @@ mod load;
 mod print;
 mod variables;
 
-pub(crate) use load::{Environment, Settings};
+pub(crate) use load::{ConfigError, Environment, Settings};
 pub(crate) use print::{print, print_schema};
 pub(crate) use variables::Role;

@@ -167,6 +167,8 @@ use Need::{Apart, Default, Optional, Published, Required};
 use Role::{Api, Audit, Coordinator, Gateway, Sts};
 
 const ALL: &[Role] = &Role::ALL;
+/// Read by tools, by no role.
+const NOBODY: &[Role] = &[];
 const DATA: &[Role] = &[Sts, Gateway, Audit];
 const PLANE: &[Role] = &[Api, Coordinator];
 const POSTGRES: Kind = Connection(&["postgres", "postgresql"]);
@@ -247,12 +249,14 @@ pub(crate) static VARIABLES: &[Variable] = &[
     file("SECRET_STORE_KEK", &[Api, Sts], Kek, Required, "Key-encryption key of everything sealed at rest."),
     file("SECRET_STORE_KEK", &[Coordinator], Kek, Optional, "Derives IDEMPOTENCY_HMAC_KEY where that is unset."),
     file("SECRET_STORE_KEK_PREVIOUS", &[Api, Sts], Kek, Optional, "The key before the last rotation; opens, never seals."),
+    file("SECRET_STORE_KEK_PREVIOUS", &[Coordinator], Kek, Optional, "Derives the key of receipts from before the last rotation, where IDEMPOTENCY_HMAC_KEY is unset."),
     file("AUDIT_HMAC_KEY", ALL, HexKey, Published, "Signs audit events."),
-    file("STREAMS_HMAC_KEY", &[Sts, Gateway, Api, Coordinator], HexKey, Published, "Signs stream messages."),
+    file("AUDIT_HMAC_KEY_PREVIOUS", &[Audit], HexKey, Optional, "The key before the last rotation; opens the shared checkpoint key once."),
+    file("STREAMS_HMAC_KEY", PLANE, HexKey, Published, "Signs stream messages."),
     file("GATEWAY_STS_HMAC_KEY", &[Gateway, Sts, Api], HexKey, Published, "Authenticates the Gateway to the STS."),
     file("IDEMPOTENCY_HMAC_KEY", &[Coordinator], HexKey, Optional, "Digests idempotency keys. Unset: derived from SECRET_STORE_KEK."),
     file("IDEMPOTENCY_HMAC_KEY_PREVIOUS", &[Coordinator], HexKey, Optional, "The key before the last rotation."),
-    file("AUDIT_CHECKPOINT_KEY", &[Audit], HexKey, Optional, "Signs evidence checkpoints; no producer holds it. Embedded: in the home directory."),
+    file("AUDIT_CHECKPOINT_KEY", &[Audit], HexKey, Optional, "Signs evidence checkpoints; no producer holds it. Unset: the Audit role keeps one in the store. Embedded: in the home directory."),
     file("CARACAL_ADMIN_TOKEN", &[Api, Gateway], Secret, Optional, "Bootstrap admin token; seeds the console tokens. At least 32 characters."),
     file("CARACAL_COORDINATOR_TOKEN", &[Coordinator], Secret, Optional, "Operator token of the Coordinator."),
     file("STS_ADMIN_TOKEN", &[Sts], Secret, Optional, "Enables signing-key rotation."),
@@ -296,10 +300,10 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("MAX_AGENTS_PER_ZONE", &[Coordinator], POSITIVE, Default("50"), "Live Sessions of a zone."),
     row("MAX_AGENTS_PER_APP", &[Coordinator], POSITIVE, Default("200"), "Live Sessions of an application."),
     row("SERVICE_AGENT_LEASE_SECONDS", &[Coordinator], POSITIVE, Default("120"), "Length of a service lease."),
-    row("OUTBOX_INTERVAL_MS", &[Coordinator], POSITIVE, Default("1000"), "Fallback poll of the outbox."),
+    row("OUTBOX_INTERVAL_MS", PLANE, POSITIVE, Default("1000"), "Fallback poll of the outbox."),
     row("OUTBOX_BATCH_SIZE", PLANE, POSITIVE, Default("50"), "Outbox rows a batch."),
     row("OUTBOX_MAX_ATTEMPTS", PLANE, POSITIVE, Default("10"), "Attempts before a row is parked."),
-    row("STREAMS_MAXLEN", &[Coordinator], POSITIVE, Default("100000"), "Approximate length of a stream."),
+    row("STREAMS_MAXLEN", PLANE, POSITIVE, Default("100000"), "Approximate length of a stream."),
     row("TTL_SWEEP_INTERVAL_MS", &[Coordinator], POSITIVE, Default("60000"), "Pause of the lifetime sweeper."),
     row("SERVICE_LEASE_SWEEP_INTERVAL_MS", &[Coordinator], POSITIVE, Default("30000"), "Pause of the lease sweeper."),
     row("DEADLINE_SWEEP_INTERVAL_MS", &[Coordinator], POSITIVE, Default("5000"), "Pause of the deadline sweeper."),
@@ -347,6 +351,18 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("REDIS_POOL_SIZE", &[Gateway], POSITIVE, Default("20"), "Redis connections."),
     row("REDIS_MIN_IDLE_CONNS", &[Gateway], COUNT, Default("2"), "Idle Redis connections."),
     row("REDIS_POOL_TIMEOUT", &[Gateway], Duration, Default("4s"), "Wait for a Redis connection."),
+
+    file("CARACAL_MIGRATION_DATABASE_URL", NOBODY, POSTGRES, Optional, "The administrative login of migrate, secrets reseal, backup and restore. Unset: DATABASE_URL."),
+    file("CARACAL_API_DB_PASSWORD", NOBODY, Secret, Optional, "With it, migrate lets the Admin API's database role log in."),
+    file("CARACAL_STS_DB_PASSWORD", NOBODY, Secret, Optional, "With it, migrate lets the STS's database role log in."),
+    file("CARACAL_GATEWAY_DB_PASSWORD", NOBODY, Secret, Optional, "With it, migrate lets the Gateway's database role log in."),
+    file("CARACAL_AUDIT_DB_PASSWORD", NOBODY, Secret, Optional, "With it, migrate lets the Audit role's database role log in."),
+    file("CARACAL_COORDINATOR_DB_PASSWORD", NOBODY, Secret, Optional, "With it, migrate lets the Coordinator's database role log in."),
+    row("MIGRATION_CONNECT_RETRIES", NOBODY, Integer { min: 0, max: 3_600 }, Default("30"), "How often migrate asks a database that does not answer yet."),
+    row("MIGRATION_CONNECT_SLEEP_SECONDS", NOBODY, Integer { min: 0, max: 3_600 }, Default("1"), "Pause between."),
+    row("HEALTH_HOST", NOBODY, Text, Optional, "The IP address that healthcheck asks. Unset: HOST, or the loopback."),
+    row("HEALTH_PATH", NOBODY, Text, Default("/health"), "What healthcheck asks for without --ready."),
+    row("HEALTH_TIMEOUT_MS", NOBODY, POSITIVE, Default("2000"), "The longest that healthcheck waits for an answer."),
 
     row("LOG_LEVEL", ALL, Word(&["debug", "info", "warn", "error"]), Default("info"), "Least level that is logged."),
     row("CARACAL_ENV", ALL, Text, Optional, "Environment name in log lines."),
