@@ -175,7 +175,20 @@ impl Api {
 
     /// The routes of the role: `/v1/**`, `/health`, `/ready`, `/metrics`.
     pub fn router(self: &Arc<Self>) -> Router {
-        let mut router = self.operational();
+        self.serving(self.operational())
+    }
+
+    /// The same without the operational routes, for a deployment that gives them a port of their own.
+    pub fn service_router(self: &Arc<Self>) -> Router {
+        self.serving(Router::new())
+    }
+
+    /// `/health`, `/ready` and `/metrics` alone.
+    pub fn operations_router(self: &Arc<Self>) -> Router {
+        self.operational().layer(self.observed())
+    }
+
+    fn serving(self: &Arc<Self>, mut router: Router) -> Router {
         for route in routes::all() {
             router = route.mount(router, self);
         }
@@ -188,12 +201,16 @@ impl Api {
         router
             .fallback(unmatched(Arc::clone(self)))
             .method_not_allowed_fallback(unmatched(Arc::clone(self)))
-            .layer(Observed::new(
-                "api",
-                Arc::clone(&self.clock),
-                Arc::clone(&self.random),
-                self.options.trust_proxy,
-            ))
+            .layer(self.observed())
+    }
+
+    fn observed(&self) -> Observed {
+        Observed::new(
+            "api",
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+            self.options.trust_proxy,
+        )
     }
 
     /// Background work; ends, after a last flush, when `shutdown` is cancelled. Readiness says

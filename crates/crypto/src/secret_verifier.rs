@@ -37,6 +37,7 @@ pub struct VerifierBusy;
 pub struct SecretVerifier(Arc<Inner>);
 
 struct Inner {
+    concurrency: usize,
     peppers: Peppers,
     clock: Arc<dyn Clock>,
     cache_key: HmacKey,
@@ -58,14 +59,16 @@ impl SecretVerifier {
         random: &dyn Random,
     ) -> Self {
         let cache_key = Secret::new(bytes::<32>(random));
+        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
+            concurrency,
             peppers,
             clock,
             cache_key: HmacKey::from_secret_bytes(cache_key.expose()),
             accepted: Cache::new(REMEMBERED),
             refused: Cache::new(REMEMBERED),
             lanes: std::array::from_fn(|_| Mutex::new(())),
-            slots: Arc::new(Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -74,6 +77,24 @@ impl SecretVerifier {
     #[must_use]
     pub fn peppers(&self) -> &Peppers {
         &self.0.peppers
+    }
+
+    /// How many derivations run at a time.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.0.concurrency
+    }
+
+    /// Whether [`SecretVerifier::verify`] would have to derive now, so that callers can queue for it
+    /// in an order of their own.
+    #[must_use]
+    pub fn must_derive(&self, stored: &str, presented: &Secret<String>) -> bool {
+        has_usable_length(presented)
+            && is_slow(stored)
+            && self
+                .0
+                .remembered(&self.0.digest(stored, presented))
+                .is_none()
     }
 
     /// Whether `presented` is the secret that `stored` was made from.

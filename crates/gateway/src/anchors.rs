@@ -5,6 +5,7 @@
 //! anchors of the mandate. The STS judges the same state again, and more of it, at the exchange; what
 //! is refused here has not burned the mandate.
 
+mod concern;
 mod records;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use caracal_core::id::{DelegationId, SessionId};
 use caracal_core::{Clock, SubjectType, Timestamp};
 use caracal_crypto::Claims;
 use caracal_store::entity::RecordStatus;
-use caracal_store::{Authority, Unavailable, ZoneView};
+use caracal_store::{Authority, ChangeFeed, Unavailable, ZoneView};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ pub(crate) struct Anchors {
     authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
+    feed: Arc<dyn ChangeFeed>,
     changed: ChangedRecords,
     health: Mutex<Health>,
 }
@@ -45,17 +47,25 @@ struct Health {
 
 /// A proven call whose anchors stand.
 #[derive(Debug)]
-pub(crate) struct Standing(Proven);
+pub(crate) struct Standing {
+    proven: Proven,
+    judged_at: u64,
+}
 
 impl Standing {
     /// The call.
     pub(crate) fn proven(&self) -> &Proven {
-        &self.0
+        &self.proven
+    }
+
+    /// The position of the change feed that it was judged at.
+    pub(crate) fn judged_at(&self) -> u64 {
+        self.judged_at
     }
 
     /// The call.
     pub(crate) fn into_proven(self) -> Proven {
-        self.0
+        self.proven
     }
 }
 
@@ -83,7 +93,8 @@ impl Anchors {
     pub(crate) fn new(authority: Arc<Authority>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
         let feed = authority.store().changes();
         Self {
-            changed: ChangedRecords::new(feed, Arc::clone(&clock)),
+            changed: ChangedRecords::new(Arc::clone(&feed), Arc::clone(&clock)),
+            feed,
             health: Mutex::new(Health {
                 failing: false,
                 last_answer: Instant::now(),
@@ -96,12 +107,15 @@ impl Anchors {
 
     /// Judges a proven call.
     pub(crate) async fn stand(&self, proven: Proven) -> Result<Standing, Refusal> {
-        self.judge(proven.claims()).await?;
-        Ok(Standing(proven))
+        let view = self.judge(proven.claims()).await?;
+        Ok(Standing {
+            judged_at: view.seq(),
+            proven,
+        })
     }
 
-    /// Judges a mandate's anchors.
-    pub(crate) async fn judge(&self, claims: &Claims) -> Result<(), Refusal> {
+    /// Judges a mandate's anchors; the view that they stand on.
+    pub(crate) async fn judge(&self, claims: &Claims) -> Result<ZoneView, Refusal> {
         let judged = tokio::time::timeout(self.timeout, self.judge_fresh(claims)).await;
         let verdict = judged.unwrap_or(Err(Verdict::Unavailable));
         self.observe(!matches!(verdict, Err(Verdict::Unavailable)));
@@ -111,7 +125,21 @@ impl Anchors {
         })
     }
 
-    async fn judge_fresh(&self, claims: &Claims) -> Result<(), Verdict> {
+    /// Whether anything between position `since` and the view may concern a call with these claims.
+    pub(crate) async fn is_concerned(
+        &self,
+        view: &ZoneView,
+        claims: &Claims,
+        since: u64,
+    ) -> Result<bool, Refusal> {
+        let concerned = concern::is_concerned(&*self.feed, view, claims, since).await;
+        concerned.map_err(|error| {
+            tracing::warn!(%error, "the zone's changes cannot be read");
+            Refusal::BarrierUnavailable
+        })
+    }
+
+    async fn judge_fresh(&self, claims: &Claims) -> Result<ZoneView, Verdict> {
         let view = self.authority.fresh(&claims.zone_id).await?;
         let now = self.clock.now();
         zone_is_live(&view).await?;
@@ -122,7 +150,7 @@ impl Anchors {
         if let Some(edge) = &claims.delegation_edge_id {
             delegation_is_live(&view, edge, now).await?;
         }
-        Ok(())
+        Ok(view)
     }
 
     /// `sid` of a leaf mandate has no record of its own; one that exists must not be revoked.

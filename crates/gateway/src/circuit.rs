@@ -2,11 +2,13 @@
 //!
 //! After `threshold` failures in a row the circuit opens: calls fail at once. When it has been open
 //! for `open_for`, exactly one call passes as a probe; its success closes the circuit, its failure
-//! opens it again.
+//! opens it again. Where many zones share a dependency, each has a circuit of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_core::id::ZoneId;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -82,6 +84,12 @@ impl Circuit {
         }
     }
 
+    /// Whether nothing is known of it that a new circuit does not say.
+    fn is_forgettable(self: &Arc<Self>) -> bool {
+        let state = self.state.lock();
+        state.failures == 0 && state.opened.is_none() && Arc::strong_count(self) == 1
+    }
+
     /// Whether calls fail at once now.
     pub(crate) fn is_open(&self) -> bool {
         self.state
@@ -119,6 +127,55 @@ impl Drop for Admission {
         if self.probe {
             self.circuit.state.lock().probing = false;
         }
+    }
+}
+
+/// One dependency's breakers, one for each zone: what fails for one zone pauses nobody else.
+pub(crate) struct ZoneCircuits {
+    threshold: u32,
+    open_for: Duration,
+    capacity: usize,
+    zones: Mutex<HashMap<ZoneId, Arc<Circuit>>>,
+}
+
+impl ZoneCircuits {
+    /// Closed circuits. At most `capacity` zones are remembered.
+    pub(crate) fn new(threshold: u32, open_for: Duration, capacity: usize) -> Self {
+        Self {
+            threshold,
+            open_for,
+            capacity: capacity.max(1),
+            zones: Mutex::default(),
+        }
+    }
+
+    /// Asks for a call of this zone.
+    ///
+    /// # Errors
+    /// When the zone's circuit is open: how long until its next probe.
+    pub(crate) fn admit(&self, zone: &ZoneId) -> Result<Admission, Duration> {
+        self.of(zone).admit()
+    }
+
+    /// Whether calls of some zone fail at once now.
+    pub(crate) fn is_any_open(&self) -> bool {
+        self.zones.lock().values().any(|circuit| circuit.is_open())
+    }
+
+    fn of(&self, zone: &ZoneId) -> Arc<Circuit> {
+        let mut zones = self.zones.lock();
+        if let Some(circuit) = zones.get(zone) {
+            return Arc::clone(circuit);
+        }
+        if zones.len() >= self.capacity {
+            zones.retain(|_, circuit| !circuit.is_forgettable());
+        }
+        // Every zone fails or is busy: the newcomer's failures are not counted.
+        let circuit = Circuit::new(self.threshold, self.open_for);
+        if zones.len() < self.capacity {
+            zones.insert(zone.clone(), Arc::clone(&circuit));
+        }
+        circuit
     }
 }
 
@@ -180,5 +237,49 @@ mod tests {
         assert!(circuit.admit().unwrap().fail());
         straggler.succeed();
         assert!(circuit.is_open());
+    }
+
+    fn zone(name: &str) -> ZoneId {
+        ZoneId::parse(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_zones_failures_pause_that_zone_only() {
+        let circuits = ZoneCircuits::new(2, OPEN, 10);
+        for _ in 0..2 {
+            circuits.admit(&zone("a")).unwrap().fail();
+        }
+        assert!(circuits.admit(&zone("a")).is_err());
+        assert!(circuits.admit(&zone("b")).is_ok());
+        assert!(circuits.is_any_open());
+        tokio::time::advance(OPEN).await;
+        circuits.admit(&zone("a")).unwrap().succeed();
+        assert!(!circuits.is_any_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zones_that_do_well_make_room_and_failing_ones_are_kept() {
+        let circuits = ZoneCircuits::new(1, OPEN, 2);
+        circuits.admit(&zone("failing")).unwrap().fail();
+        for number in 0..100 {
+            circuits
+                .admit(&zone(&format!("z-{number}")))
+                .unwrap()
+                .succeed();
+        }
+        assert!(circuits.zones.lock().len() <= 2);
+        assert!(circuits.admit(&zone("failing")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_lasts_through_the_probe() {
+        let circuit = opened();
+        assert_eq!(circuit.pause(), Some(OPEN));
+        tokio::time::advance(OPEN).await;
+        assert_eq!(circuit.pause(), None);
+        let probe = circuit.admit().unwrap();
+        assert_eq!(circuit.pause(), Some(PROBE));
+        probe.succeed();
+        assert_eq!(circuit.pause(), None);
     }
 }

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use caracal_core::id::ZoneId;
 use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::call::Call;
-use crate::circuit::{Admission, Circuit};
+use crate::circuit::{Admission, ZoneCircuits};
 use crate::meter::Meter;
 use crate::preflight::Framing;
 use crate::refusal::Refusal;
@@ -27,12 +26,12 @@ const CIRCUIT_THRESHOLD: u32 = 3;
 const CIRCUIT_OPEN: Duration = Duration::from_secs(10);
 
 /// Zones whose failures are remembered.
-const MAX_ZONES: u64 = 16_384;
+const MAX_ZONES: usize = 16_384;
 
 /// The Gateway's line to the STS.
 pub(crate) struct Exchanger {
     sts: Arc<dyn Exchange>,
-    circuits: Cache<ZoneId, Arc<Circuit>>,
+    circuits: ZoneCircuits,
     timeout: Duration,
     meter: Arc<Meter>,
 }
@@ -43,9 +42,15 @@ pub(crate) struct Permit {
     request: Arc<ExchangeRequest>,
     framing: Framing,
     grant: ExchangeGrant,
+    judged_at: u64,
 }
 
 impl Permit {
+    /// The position of the change feed that the call was judged at, before the STS judged it.
+    pub(crate) fn judged_at(&self) -> u64 {
+        self.judged_at
+    }
+
     /// Who calls.
     pub(crate) fn call(&self) -> &Arc<Call> {
         &self.call
@@ -72,7 +77,7 @@ impl Exchanger {
     pub(crate) fn new(sts: Arc<dyn Exchange>, timeout: Duration, meter: Arc<Meter>) -> Self {
         Self {
             sts,
-            circuits: Cache::new(MAX_ZONES),
+            circuits: ZoneCircuits::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN, MAX_ZONES),
             timeout,
             meter,
         }
@@ -83,7 +88,7 @@ impl Exchanger {
         if let Some(pause) = self.sts.pause() {
             return Err(Refusal::CircuitOpen(pause));
         }
-        self.circuit(zone).admit().map_err(Refusal::CircuitOpen)
+        self.circuits.admit(zone).map_err(Refusal::CircuitOpen)
     }
 
     /// Whether the STS answers: readiness.
@@ -93,16 +98,8 @@ impl Exchanger {
 
     /// Brings the circuits' gauge up to date: 1 while exchanges of anybody fail at once.
     pub(crate) fn observe(&self) {
-        let open = self.sts.pause().is_some()
-            || self.circuits.iter().any(|(_, circuit)| circuit.is_open());
+        let open = self.sts.pause().is_some() || self.circuits.is_any_open();
         self.meter.circuit_open.set(u64::from(open));
-    }
-
-    fn circuit(&self, zone: &ZoneId) -> Arc<Circuit> {
-        let new = || Circuit::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN);
-        self.circuits
-            .get(zone)
-            .unwrap_or_else(|| self.circuits.get_with(zone.clone(), new))
     }
 
     /// Asks for the call's authority.
@@ -111,6 +108,7 @@ impl Exchanger {
         admission: Admission,
         spent: Spent,
     ) -> Result<Permit, Refusal> {
+        let judged_at = spent.judged_at();
         let proven = spent.into_proven().into_parts();
         let request = Arc::new(ExchangeRequest {
             mandate: proven.mandate,
@@ -123,6 +121,7 @@ impl Exchanger {
         let answer = tokio::time::timeout(self.timeout, self.sts.exchange(&request)).await;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.meter.exchange_latency_ms.set(took);
+        metrics::histogram!("caracal_gateway_exchange_seconds").record(began.elapsed());
         match answer {
             Ok(Ok(grant)) => {
                 admission.succeed();
@@ -131,6 +130,7 @@ impl Exchanger {
                     request,
                     framing: proven.framing,
                     grant,
+                    judged_at,
                 })
             }
             Ok(Err(refusal)) => {

@@ -185,6 +185,8 @@ impl HttpExchange {
             Err(error) => Asked::lost(Lost::NotConnected(error)),
         };
         line.close(asked).map_err(|lost| {
+            metrics::counter!("caracal_gateway_sts_lost_total", "reason" => lost.reason())
+                .increment(1);
             tracing::warn!(
                 request_id = %request.request_id, sts = %line.address(), error = %lost,
                 "the token service did not answer"

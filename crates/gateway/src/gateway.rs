@@ -350,6 +350,7 @@ impl Gateway {
                 anchors: Arc::clone(&self.anchors),
                 exchanger: Arc::clone(&self.exchanger),
                 request: Arc::clone(permit.request()),
+                judged_at: permit.judged_at().into(),
                 timeout: self.options.rejudge_timeout,
             }),
             changes,
@@ -434,7 +435,8 @@ impl Gateway {
             total: self.options.read_timeout,
         };
         let (upload, state) = Upload::new(body, limits);
-        let sending = self.upstreams.send(dispatched, upload, &state);
+        let zone = running.rejudge.request.mandate.claims().zone_id.clone();
+        let sending = self.upstreams.send(dispatched, upload, &state, &zone);
         tokio::pin!(sending);
         loop {
             tokio::select! {

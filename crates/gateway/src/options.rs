@@ -67,9 +67,10 @@ pub struct GatewayOptions {
     pub rejudge_timeout: Duration,
     /// One TCP connect and one TLS handshake to an upstream address.
     pub connect_timeout: Duration,
-    /// Concurrent requests to one upstream origin.
+    /// Concurrent requests to one upstream origin, shared fairly between the zones that call it; an
+    /// eighth is kept for zones that come later.
     pub upstream_concurrency: usize,
-    /// Requests that may wait for a place at one upstream origin.
+    /// Requests of one zone that may wait for a place at one upstream origin.
     pub upstream_queue: usize,
     /// Longest wait for a place.
     pub upstream_queue_timeout: Duration,

@@ -1,7 +1,8 @@
-//! Judging a call again while it runs.
+//! Judging a call again while it runs, after its zone changed.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use caracal_roles::ExchangeRequest;
@@ -15,13 +16,16 @@ pub(crate) struct Rejudge {
     pub(crate) anchors: Arc<Anchors>,
     pub(crate) exchanger: Arc<Exchanger>,
     pub(crate) request: Arc<ExchangeRequest>,
+    /// The position of the change feed up to which the call is known to stand.
+    pub(crate) judged_at: AtomicU64,
     /// No verdict within this time is a refusal: a running call must end soon after a revocation,
     /// also when a dependency hangs.
     pub(crate) timeout: Duration,
 }
 
 impl Rejudge {
-    /// Judges the anchors, then asks the STS whether it would still grant the call.
+    /// Judges the anchors; if anything happened that may concern the call, asks the STS whether it
+    /// would still grant it.
     pub(crate) fn run(
         self: Arc<Self>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>> {
@@ -34,10 +38,14 @@ impl Rejudge {
     }
 
     async fn judge(&self) -> Result<(), Refusal> {
-        self.anchors.judge(self.request.mandate.claims()).await?;
-        self.exchanger
-            .still_granted(&self.request)
-            .await
-            .map_err(|_| Refusal::Revoked(Fallen::Grant))
+        let claims = self.request.mandate.claims();
+        let view = self.anchors.judge(claims).await?;
+        let since = self.judged_at.load(Ordering::Acquire);
+        if self.anchors.is_concerned(&view, claims, since).await? {
+            let judged = self.exchanger.still_granted(&self.request).await;
+            judged.map_err(|_| Refusal::Revoked(Fallen::Grant))?;
+        }
+        self.judged_at.store(view.seq(), Ordering::Release);
+        Ok(())
     }
 }

@@ -63,6 +63,11 @@ pub trait ReplayMarks: Send + Sync {
 pub(crate) struct Spent(Standing);
 
 impl Spent {
+    /// The position of the change feed that the call was judged at.
+    pub(crate) fn judged_at(&self) -> u64 {
+        self.0.judged_at()
+    }
+
     /// The call.
     pub(crate) fn into_proven(self) -> Proven {
         self.0.into_proven()

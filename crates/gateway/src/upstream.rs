@@ -1,9 +1,9 @@
 //! Step 19: the call to the upstream.
 //!
-//! One pool of connections for each origin, with its own circuit and its own bounded number of
-//! places, so that one slow upstream starves nobody else. Nothing is retried, except a request of
-//! which not a byte was written because the idle connection it was given had just closed. Redirects
-//! are answers.
+//! One pool of connections for each origin, with its own bounded number of places, shared fairly
+//! between zones, and a circuit for each zone, so that one slow upstream starves nobody else, nor one
+//! zone the others at the same upstream. Nothing is retried, except a request of which not a byte was
+//! written because the idle connection it was given had just closed. Redirects are answers.
 
 mod connect;
 mod origin;
@@ -11,6 +11,7 @@ mod origin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_core::id::ZoneId;
 use http::{Request, Response};
 use moka::sync::Cache;
 use tokio::time::Instant;
@@ -75,13 +76,14 @@ impl Upstreams {
         dispatched: Dispatched,
         body: Upload,
         upload: &UploadState,
+        zone: &ZoneId,
     ) -> Result<Response<UpstreamBody>, Refusal> {
         let (target, head) = dispatched.into_outbound().into_parts();
         let request = head.map(|()| body);
         let pool = self.pool(&target.origin);
-        let admission = pool.circuit().admit().map_err(Refusal::UpstreamBusy)?;
+        let admission = pool.admit(zone).map_err(Refusal::UpstreamBusy)?;
         let place = pool
-            .place()
+            .place(zone)
             .await
             .ok_or(Refusal::UpstreamBusy(Duration::from_secs(1)))?;
         let exchanged = self.exchange(&pool, &target, request, upload, place).await;
@@ -95,7 +97,7 @@ impl Upstreams {
                 if matches!(refusal, Refusal::UpstreamFailed | Refusal::UpstreamTimedOut)
                     && admission.fail()
                 {
-                    tracing::warn!(host = %target.origin.host, "upstream keeps failing: circuit open");
+                    tracing::warn!(host = %target.origin.host, %zone, "upstream keeps failing: circuit open");
                 }
                 Err(refusal)
             }

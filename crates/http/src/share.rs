@@ -1,10 +1,10 @@
 //! A bounded pool that one user of it can't take for itself.
 //!
-//! Places are given by *free share*: a key may take another place while it holds fewer than are free.
-//! So a key alone gets half of the pool, two busy keys a third each, and whoever comes next always
-//! finds places; nothing is reserved, so an idle key costs nothing. Who must wait, waits in its own
-//! key's queue, and the queues are served in turn. A key whose calls hang fills its own share and its
-//! own queue, and nobody else's.
+//! A key alone may take all places but a small reserve. As soon as another key comes, places are given
+//! by *free share*: a key may take another one while it holds fewer than are free, so busy keys end
+//! up with equal parts, and whoever comes next finds places. Who must wait, waits in its own key's
+//! queue, and the queues are served in turn. A key whose calls hang fills its own share and its own
+//! queue, and nobody else's.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -31,6 +31,8 @@ struct Pool<K> {
 
 struct State<K> {
     free: usize,
+    /// Places that no key takes while it is alone.
+    reserve: usize,
     /// Only keys that hold or wait.
     keys: HashMap<K, Key>,
     /// The keys with waiters, in the order in which they are served.
@@ -50,13 +52,26 @@ pub struct Place<K: Eq + Hash + Clone> {
 }
 
 impl<K: Eq + Hash + Clone> FairShare<K> {
-    /// A pool of `places`, at least one; at most `queue` callers wait for each key.
+    /// A pool of `places`, at least one, for work that may hang: an eighth stays in reserve. At most
+    /// `queue` callers wait for each key.
     #[must_use]
     pub fn new(places: usize, queue: usize) -> Self {
+        Self::with_reserve(places, (places / 8).max(1), queue)
+    }
+
+    /// A pool of `places`, at least one, for work that always ends soon: a key alone takes them all,
+    /// and another one waits for the end of one piece of work, not of all that were asked for before.
+    #[must_use]
+    pub fn without_reserve(places: usize, queue: usize) -> Self {
+        Self::with_reserve(places, 0, queue)
+    }
+
+    fn with_reserve(places: usize, reserve: usize, queue: usize) -> Self {
         Self(Arc::new(Pool {
             queue,
             state: Mutex::new(State {
                 free: places.max(1),
+                reserve,
                 keys: HashMap::new(),
                 turns: VecDeque::new(),
             }),
@@ -131,7 +146,8 @@ impl<K: Eq + Hash + Clone> FairShare<K> {
 impl<K: Eq + Hash + Clone> State<K> {
     fn may_take(&self, key: &K) -> bool {
         let held = self.keys.get(key).map_or(0, |entry| entry.held);
-        self.free > 0 && held < self.free
+        let alone = self.keys.len() == usize::from(self.keys.contains_key(key));
+        self.free > 0 && (held < self.free || (alone && self.free > self.reserve))
     }
 
     fn waits(&self, key: &K) -> bool {
@@ -236,6 +252,7 @@ impl<K: Eq + Hash + Clone> Drop for Leaving<'_, K> {
                 entry.waiters.retain(|waiter| !waiter.is_closed());
             }
             state.forget_idle(self.key);
+            state.serve();
         }
     }
 }
@@ -273,13 +290,35 @@ mod tests {
     }
 
     #[test]
-    fn one_key_alone_gets_half_and_the_next_always_finds_places() {
+    fn a_key_alone_leaves_a_reserve_and_the_next_ones_always_find_places() {
         let pool = FairShare::new(64, 10);
         let first = fill(&pool, "a");
-        assert_eq!(first.len(), 32);
+        assert_eq!(first.len(), 56);
         let second = fill(&pool, "b");
-        assert_eq!(second.len(), 16);
-        assert_eq!(fill(&pool, "c").len(), 8);
+        assert_eq!(second.len(), 4);
+        assert_eq!(fill(&pool, "c").len(), 2);
+    }
+
+    #[test]
+    fn busy_keys_end_up_with_equal_parts() {
+        let pool = FairShare::new(60, 10);
+        let mut early = fill(&pool, "early");
+        let mut late = fill(&pool, "late");
+        for _ in 0..100 {
+            early.pop();
+            late.extend(fill(&pool, "late"));
+            early.extend(fill(&pool, "early"));
+        }
+        assert!(early.len().abs_diff(late.len()) <= 1);
+        assert!((40..=41).contains(&(early.len() + late.len())));
+    }
+
+    #[test]
+    fn without_a_reserve_a_key_alone_takes_everything() {
+        let pool = FairShare::without_reserve(2, 10);
+        let all = fill(&pool, "a");
+        assert_eq!(all.len(), 2);
+        assert!(pool.try_place(&"b").is_none());
     }
 
     #[test]

@@ -105,3 +105,6 @@ impl KeySource for StoredKeys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,10 @@ impl Sts {
             self.secrets.dummy_work(&form.client_secret);
             return Ok(false);
         };
+        let _turn = match self.secrets.must_derive(stored, &form.client_secret) {
+            true => Some(self.turns.derivation(&application.zone_id).await?),
+            false => None,
+        };
         let verified = self.secrets.verify(stored, &form.client_secret).await;
         verified.map_err(|busy| Refusal::unavailable(busy.to_string()))
     }

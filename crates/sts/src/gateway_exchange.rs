@@ -9,9 +9,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use caracal_core::id::ZoneId;
 use caracal_core::{RequestId, Scope, ScopeSet, Secret};
 use caracal_crypto::Claims;
 use caracal_evidence::Metadata;
+use caracal_http::Place;
 use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
 use caracal_store::ZoneView;
 use caracal_store::entity::{Provider, Resource};
@@ -43,17 +45,28 @@ struct Permitted {
 #[async_trait]
 impl Exchange for Sts {
     async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeGrant, ExchangeRefusal> {
+        let _turn = self.turn_for(request).await?;
         let view = self.view_for(request).await?;
         self.exchange_on(view, request).await
     }
 
     async fn still_granted(&self, request: &ExchangeRequest) -> Result<(), ExchangeRefusal> {
+        let _turn = self.turn_for(request).await?;
         let view = self.view_for(request).await?;
         self.still_granted_on(view, request).await
     }
 }
 
 impl Sts {
+    async fn turn_for(
+        &self,
+        request: &ExchangeRequest,
+    ) -> Result<Place<Option<ZoneId>>, ExchangeRefusal> {
+        let zone = &request.mandate.claims().zone_id;
+        let turn = self.turns.request(Some(zone)).await;
+        turn.map_err(|refusal| self.relay_refusal(&request.request_id, refusal))
+    }
+
     async fn view_for(&self, request: &ExchangeRequest) -> Result<ZoneView, ExchangeRefusal> {
         let view = self
             .authority

@@ -95,6 +95,17 @@ enum Unheard {
     Unavailable(String),
 }
 
+impl Unheard {
+    /// The name of this in metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Signature => "signature",
+            Self::Unavailable(_) => "nonces_unavailable",
+        }
+    }
+}
+
 impl From<MalformedForm> for Unheard {
     fn from(malformed: MalformedForm) -> Self {
         Self::Malformed(malformed)
@@ -186,7 +197,11 @@ pub(crate) async fn answer(
 ) -> Response {
     let heard = match leg.hear(sts, request).await {
         Ok(heard) => heard,
-        Err(unheard) => return refuse(sts, context, unheard.into()),
+        Err(unheard) => {
+            metrics::counter!("caracal_sts_gateway_unheard_total", "reason" => unheard.reason())
+                .increment(1);
+            return refuse(sts, context, unheard.into());
+        }
     };
     let form = match CallForm::parse(&heard.head.headers, &heard.body, context) {
         Ok(form) => form,
@@ -260,9 +275,14 @@ impl Sts {
         form: &CallForm,
         question: Question,
     ) -> Result<Decision, ExchangeRefusal> {
+        let relayed = |refusal| self.relay_refusal(&form.request_id, refusal);
+        let _turn = self
+            .turns
+            .request(Some(&form.zone))
+            .await
+            .map_err(relayed)?;
         let proven = self.prove_call(form, question).await;
-        let (request, view) =
-            proven.map_err(|refusal| self.relay_refusal(&form.request_id, refusal))?;
+        let (request, view) = proven.map_err(relayed)?;
         match question {
             Question::Exchange => {
                 let grant = self.exchange_on(view, &request).await?;

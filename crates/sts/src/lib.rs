@@ -12,6 +12,7 @@
 //! | 6 | `exchange`, `gateway_exchange`, `directive` | the two kinds of exchange, start to end |
 //! | 7 | `audit`, `error` | what is written down, what is answered |
 //! | | `routes`, `rotation` | the HTTP side |
+//! | | `turns` | what zones share, in equal parts |
 //! | | `gateway_leg`, `nonces` | Gateways in other processes: signed, heard once |
 //!
 //! Four rules hold throughout. A mandate leaves after its audit event is in the log. Authority only
@@ -45,6 +46,7 @@ mod target;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +70,7 @@ use keys::Keys;
 use measure::Measures;
 use mint_limit::MintLimit;
 use operation::OperationFloor;
+use turns::Turns;
 
 pub use fuzz::fuzz_form;
 pub use gateway_leg::GatewayLeg;
@@ -133,6 +136,7 @@ pub struct Sts {
     failures: FailureLimit,
     failure_log: FailureLog,
     measures: Arc<Measures>,
+    turns: Turns,
 }
 
 impl Sts {
@@ -159,6 +163,7 @@ impl Sts {
             failures: FailureLimit::new(Arc::clone(&clock)),
             failure_log: FailureLog::default(),
             measures,
+            turns: Turns::new(secrets.concurrency()),
             options,
             clock,
             random,

@@ -4,6 +4,7 @@ use caracal_core::Secret;
 use http::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::world::{World, options};
 use crate::{ApiOptions, RateLimits};
@@ -53,6 +54,25 @@ async fn where_there_is_no_route_every_method_gets_the_same_answer_after_authent
         let stranger = world.user("cat_x").raw(method, path, None, "").await;
         stranger.refused(401, "invalid_admin_token");
     }
+}
+
+#[tokio::test]
+async fn with_a_port_of_their_own_operational_routes_leave_the_service() {
+    let world = World::new().await;
+    let status = async |router: axum::Router, path: &str| {
+        let request = http::Request::get(path).body(axum::body::Body::empty());
+        let answer = router.oneshot(request.unwrap()).await.unwrap();
+        answer.status().as_u16()
+    };
+    for path in ["/health", "/ready"] {
+        assert_eq!(status(world.api.operations_router(), path).await, 200);
+        assert_eq!(status(world.api.service_router(), path).await, 401);
+    }
+    assert_eq!(
+        status(world.api.operations_router(), "/v1/zones").await,
+        404
+    );
+    assert_eq!(status(world.api.service_router(), "/v1/zones").await, 401);
 }
 
 #[tokio::test]

@@ -163,3 +163,16 @@ async fn damaged_stored_text_is_a_refusal() {
         );
     }
 }
+
+#[tokio::test]
+async fn only_a_chosen_secret_that_is_not_remembered_must_be_derived() {
+    let verifier = verifier();
+    let (chosen, stored) = (secret("a-chosen-secret"), slow("a-chosen-secret", 3));
+    let generated = verifier.peppers().hash_generated(&secret("cs_secret"));
+    assert!(!verifier.must_derive(&generated, &secret("cs_secret")));
+    assert!(!verifier.must_derive(&stored, &secret("")));
+    assert!(verifier.must_derive(&stored, &chosen));
+    assert_eq!(verifier.verify(&stored, &chosen).await, Ok(true));
+    assert!(!verifier.must_derive(&stored, &chosen));
+    assert_eq!(verifier.concurrency(), 1);
+}

@@ -73,6 +73,20 @@ impl Lost {
         )
     }
 
+    /// The name of this in metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) => "not_connected",
+            Self::Unsent => "idle_connection_closed",
+            Self::ClosedUnanswered { .. } => "closed_unanswered",
+            Self::Silent => "timed_out",
+            Self::NotHeard => "signature_refused",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Broken => "broken",
+            Self::Unbuilt(_) => "unbuilt",
+        }
+    }
+
     /// Whether the question may be put once more.
     pub(super) fn may_be_put_again(&self) -> bool {
         matches!(

@@ -2,23 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use caracal_core::id::ZoneId;
+use caracal_http::FairShare;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::OriginLimits;
-use crate::circuit::Circuit;
+use crate::circuit::{Admission, ZoneCircuits};
 use crate::upload::Upload;
 
 /// Failures in a row that open an origin's circuit, and for how long.
@@ -28,15 +28,18 @@ const CIRCUIT_OPEN: Duration = Duration::from_secs(5);
 /// How long a connection whose response is complete may take to be ready for the next request.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The right to have one request run at an origin.
-pub(super) type Place = OwnedSemaphorePermit;
+/// Zones whose failures at one origin are remembered.
+const MAX_ZONES: usize = 1_024;
 
-/// One origin's share of the Gateway.
+/// The right to have one request run at an origin.
+pub(super) type Place = caracal_http::Place<ZoneId>;
+
+/// One origin's share of the Gateway. Zones that call the same origin share its places fairly, and
+/// each has its own circuit: a service may be slow for one customer and well for all others.
 pub(crate) struct OriginPool {
     limits: OriginLimits,
-    circuit: Arc<Circuit>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    circuits: ZoneCircuits,
+    places: FairShare<ZoneId>,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
@@ -45,26 +48,20 @@ impl OriginPool {
     pub(super) fn new(limits: OriginLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
-            circuit: Circuit::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN),
-            places: Arc::new(Semaphore::new(limits.concurrency)),
-            waiting: AtomicUsize::new(0),
+            circuits: ZoneCircuits::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN, MAX_ZONES),
+            places: FairShare::new(limits.concurrency, limits.queue),
             idle: Mutex::default(),
         })
     }
 
-    /// The origin's circuit.
-    pub(super) fn circuit(&self) -> &Arc<Circuit> {
-        &self.circuit
+    /// Asks the zone's circuit at this origin.
+    pub(super) fn admit(&self, zone: &ZoneId) -> Result<Admission, Duration> {
+        self.circuits.admit(zone)
     }
 
-    /// A place, after a bounded wait in a bounded queue.
-    pub(super) async fn place(&self) -> Option<Place> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Some(place);
-        }
-        let _waiting = Waiting::enter(&self.waiting, self.limits.queue)?;
-        let acquiring = Arc::clone(&self.places).acquire_owned();
-        tokio::time::timeout(self.limits.queue_timeout, acquiring)
+    /// A place, after a bounded wait in the zone's bounded queue.
+    pub(super) async fn place(&self, zone: &ZoneId) -> Option<Place> {
+        tokio::time::timeout(self.limits.queue_timeout, self.places.place(zone))
             .await
             .ok()?
             .ok()
@@ -94,23 +91,6 @@ impl OriginPool {
         if idle.len() < self.limits.idle_connections {
             idle.push((Instant::now(), connection));
         }
-    }
-}
-
-/// One request in the queue.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let entered = waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = Self(waiting);
-        (entered < limit).then_some(guard)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

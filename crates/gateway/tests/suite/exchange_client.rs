@@ -415,7 +415,7 @@ async fn a_name_that_resolves_later_is_found_later_and_new_addresses_are_taken()
     let url = format!("http://sts:{}", sts.address.port());
     let shared: Arc<dyn Resolve> = Arc::clone(&resolver) as Arc<dyn Resolve>;
     let exchange = exchange_by(&url, Some(shared), |options| {
-        options.dns_ttl = Duration::ZERO
+        options.dns_ttl = Duration::ZERO;
     });
     assert!(is_lost(&exchange).await);
     *resolver.0.lock() = vec![IpAddr::from([127, 0, 0, 1])];

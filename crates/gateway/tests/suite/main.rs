@@ -16,6 +16,7 @@ mod evidence;
 mod exchange_client;
 mod forwarding;
 mod heads;
+mod isolation;
 mod operations;
 mod order;
 mod refusals;

@@ -17,9 +17,18 @@ const SSE: &str =
 const PROMPT: Duration = Duration::from_millis(100);
 
 async fn streaming(world: &World) -> (Caller, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
+    streaming_with(world, &world.mandate()).await
+}
+
+async fn streaming_with(
+    world: &World,
+    token: &str,
+) -> (Caller, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
     let events = world.upstream.streams(SSE);
     let mut caller = world.caller().await;
-    caller.send(world.head("GET", "/stream", "")).await;
+    caller
+        .send(world.head_with(token, "GET", "/stream", ""))
+        .await;
     events.send(chunk("data: 1\n\n")).unwrap();
     caller.read_until("data: 1\n\n\r\n").await;
     (caller, events)
@@ -75,7 +84,7 @@ async fn every_kind_of_revocation_ends_a_stream() {
             3 => {
                 // A policy that no longer grants the call: only the STS knows.
                 *world.sts.still_granted.lock() = false;
-                world.change_something_else().await;
+                world.change_the_zone().await;
             }
             _ => {
                 let mut unit = world.store.begin(&world.zone).await.unwrap();
@@ -102,7 +111,7 @@ async fn nothing_that_arrives_after_a_revocation_is_passed_on() {
         caller.read_until(&format!("before {round}\n\n\r\n")).await;
     }
     // Judged just now: the next judgement is not due by time, only because data came.
-    world.change_something_else().await;
+    world.change_the_zone().await;
     events.send(chunk("data: judged\n\n")).unwrap();
     caller.read_until("judged\n\n\r\n").await;
     world.revoke_edge(&world.edge).await;
@@ -120,8 +129,49 @@ async fn a_change_that_concerns_somebody_else_leaves_the_stream_running() {
         events.send(chunk(&format!("data: {round}\n\n"))).unwrap();
         caller.read_until(&format!("data: {round}\n\n\r\n")).await;
     }
-    assert!(world.sts.rejudged.load(Ordering::SeqCst) > 0);
+    assert_eq!(world.sts.rejudged.load(Ordering::SeqCst), 0);
     drop(events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_may_concern_the_call_is_put_to_the_sts() {
+    let world = World::new().await;
+    let (mut caller, events) = streaming(&world).await;
+    for round in 1..=5 {
+        world.change_the_zone().await;
+        events.send(chunk(&format!("data: {round}\n\n"))).unwrap();
+        caller.read_until(&format!("data: {round}\n\n\r\n")).await;
+        assert_eq!(world.sts.rejudged.load(Ordering::SeqCst), round);
+    }
+    drop(events);
+}
+
+/// The Gateway's own anchors know the Session that calls and the edges above; what else the STS
+/// judges, the Gateway only knows to ask about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_line_rests_on_is_put_to_the_sts() {
+    for case in ["source", "parent", "record"] {
+        let world = World::new().await;
+        let line = world.long_line().await;
+        let edge = line.edge.clone();
+        let token = world.mandate_with(|claims| claims.delegation_edge_id = Some(edge));
+        let (mut caller, _events) = streaming_with(&world, &token).await;
+        *world.sts.still_granted.lock() = false;
+        let mut unit = world.store.begin(&world.zone).await.unwrap();
+        match case {
+            "source" => drop(unit.suspend_sessions(&[line.source]).await.unwrap()),
+            "parent" => drop(unit.suspend_sessions(&[line.parent]).await.unwrap()),
+            _ => {
+                let record = std::slice::from_ref(&line.record);
+                unit.revoke_authority_records(record, "by test")
+                    .await
+                    .unwrap();
+            }
+        }
+        unit.commit().await.unwrap();
+        ends_cut(&mut caller).await;
+        assert_eq!(world.sts.rejudged.load(Ordering::SeqCst), 1, "{case}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +179,7 @@ async fn a_stream_that_nobody_confirms_in_time_is_cut() {
     let world = World::with(|options| options.rejudge_timeout = Duration::from_millis(50)).await;
     let (mut caller, _events) = streaming(&world).await;
     world.sts.hangs.store(true, Ordering::SeqCst);
-    world.change_something_else().await;
+    world.change_the_zone().await;
     ends_cut(&mut caller).await;
 }
 

@@ -54,6 +54,23 @@ pub(crate) struct World {
     _dir: TempDir,
 }
 
+/// Authority with more behind it than the mandate names.
+pub(crate) struct LongLine {
+    pub(crate) edge: DelegationId,
+    pub(crate) source: SessionId,
+    pub(crate) parent: SessionId,
+    pub(crate) record: AuthorityRecordId,
+}
+
+/// A zone beside the world's own.
+pub(crate) struct SecondZone {
+    zone: ZoneId,
+    application: ApplicationId,
+    record: AuthorityRecordId,
+    session: SessionId,
+    edge: DelegationId,
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
@@ -376,6 +393,104 @@ impl World {
         unit.insert_session(&session).await.unwrap();
         unit.commit().await.unwrap();
         session.id
+    }
+
+    /// Another zone with an application, a Session and a delegation of its own.
+    pub(crate) async fn second_zone(&self) -> SecondZone {
+        let second = SecondZone {
+            zone: fresh(&self.clock, &self.random),
+            application: fresh(&self.clock, &self.random),
+            record: fresh(&self.clock, &self.random),
+            session: fresh(&self.clock, &self.random),
+            edge: fresh(&self.clock, &self.random),
+        };
+        let keys: KeySet = [self.key.verifying_key().clone()].into_iter().collect();
+        let known = (second.zone.clone(), Arc::new(keys));
+        self.sts.keys.lock().insert(known.0, known.1);
+        let mut unit = self.store.begin(&second.zone).await.unwrap();
+        let mut row = zone(&second.zone);
+        row.slug = "meadow".to_owned();
+        unit.insert_zone(&row).await.unwrap();
+        unit.insert_application(&application(&second.zone, &second.application))
+            .await
+            .unwrap();
+        let record = AuthorityRecord {
+            zone_id: second.zone.clone(),
+            application_id: second.application.clone(),
+            subject_id: second.application.to_string(),
+            ..self.record(&second.record)
+        };
+        unit.insert_authority_record(&record).await.unwrap();
+        let session = Session {
+            zone_id: second.zone.clone(),
+            application_id: second.application.clone(),
+            subject_authority_record_id: second.record.clone(),
+            ..self.session_row(&second.session)
+        };
+        unit.insert_session(&session).await.unwrap();
+        let edge = Delegation {
+            zone_id: second.zone.clone(),
+            source_session_id: second.session.clone(),
+            target_session_id: second.session.clone(),
+            issuer_application_id: second.application.clone(),
+            receiver_application_id: second.application.clone(),
+            ..self.edge_row(&second.edge, None)
+        };
+        unit.insert_delegation(&edge).await.unwrap();
+        unit.commit().await.unwrap();
+        second
+    }
+
+    /// A fresh mandate of the other zone.
+    pub(crate) fn mandate_of(&self, second: &SecondZone) -> String {
+        self.mandate_with(|claims| {
+            claims.zone_id = second.zone.clone();
+            claims.client_id = second.application.clone();
+            claims.root_sid = second.record.clone();
+            claims.agent_session_id = Some(second.session.clone());
+            claims.delegation_edge_id = Some(second.edge.clone());
+        })
+    }
+
+    /// An edge to the calling Session from another one, which has a parent on a record of its own.
+    pub(crate) async fn long_line(&self) -> LongLine {
+        let line = LongLine {
+            edge: fresh(&self.clock, &self.random),
+            source: fresh(&self.clock, &self.random),
+            parent: fresh(&self.clock, &self.random),
+            record: fresh(&self.clock, &self.random),
+        };
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        unit.insert_authority_record(&self.record(&line.record))
+            .await
+            .unwrap();
+        let parent = Session {
+            subject_authority_record_id: line.record.clone(),
+            ..self.session_row(&line.parent)
+        };
+        unit.insert_session(&parent).await.unwrap();
+        let source = Session {
+            parent_id: Some(line.parent.clone()),
+            depth: 1,
+            ..self.session_row(&line.source)
+        };
+        unit.insert_session(&source).await.unwrap();
+        let edge = Delegation {
+            source_session_id: line.source.clone(),
+            ..self.edge_row(&line.edge, None)
+        };
+        unit.insert_delegation(&edge).await.unwrap();
+        unit.commit().await.unwrap();
+        line
+    }
+
+    /// Changes something that every call may depend on.
+    pub(crate) async fn change_the_zone(&self) {
+        let mut unit = self.store.begin(&self.zone).await.unwrap();
+        let mut row = unit.get_zone().await.unwrap().unwrap();
+        row.operator_governed = !row.operator_governed;
+        assert!(unit.update_zone(&row).await.unwrap());
+        unit.commit().await.unwrap();
     }
 
     /// Changes something that no call depends on.

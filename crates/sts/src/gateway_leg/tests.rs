@@ -12,6 +12,7 @@ use caracal_crypto::request_signature::{
 };
 use caracal_roles::wire::{self, Answer, EXCHANGE_PATH, STILL_GRANTED_PATH};
 use caracal_store::entity::ProviderKind;
+use futures_util::FutureExt;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -43,6 +44,8 @@ struct Sent {
     request_id: String,
     content_type: String,
 }
+
+type Change<'a> = &'a dyn Fn(&mut Sent);
 
 struct Got {
     status: StatusCode,
@@ -202,13 +205,13 @@ async fn each_signed_part_is_bound() {
     let other_body = |sent: &mut Sent| {
         sent.body = sent
             .body
-            .replace("request_method=GET", "request_method=PUT")
+            .replace("request_method=GET", "request_method=PUT");
     };
     let later =
         |sent: &mut Sent| sent.timestamp = (sent.timestamp.parse::<i64>().unwrap() + 1).to_string();
     let other_nonce = |sent: &mut Sent| sent.nonce = "0".repeat(64);
     let other_signature = |sent: &mut Sent| sent.signature = "0".repeat(64);
-    let changes: [(&str, &dyn Fn(&mut Sent)); 8] = [
+    let changes: [(&str, Change<'_>); 8] = [
         ("path", &other_path),
         ("body", &other_body),
         ("timestamp", &later),
@@ -444,12 +447,19 @@ async fn a_running_call_is_judged_without_event_or_credential() {
 #[tokio::test]
 async fn work_that_nobody_waits_for_is_dropped() {
     let bench = Bench::new().await;
-    let sent = bench.signed(EXCHANGE_PATH, bench.form(&[("deadline_ms", Some("0"))]));
+    let zone = bench.world.zone.clone();
+    let turns = (0..1_000).map(|_| Box::pin(bench.world.sts.turns.request(Some(&zone))));
+    let mut busy = futures_util::future::join_all(turns);
+    assert!((&mut busy).now_or_never().is_none());
+    let before = bench.world.events().await.len();
+    let sent = bench.signed(EXCHANGE_PATH, bench.form(&[("deadline_ms", Some("20"))]));
     let Answer::Refused(refusal) = bench.send(&sent).await.answer(&sent.nonce) else {
         panic!("not refused");
     };
     assert_eq!((refusal.status, &*refusal.code), (503, "sts_unavailable"));
     assert!(refusal.retry_after.is_some());
+    drop(busy);
+    assert_eq!(bench.world.events().await.len(), before);
 }
 
 #[tokio::test]
