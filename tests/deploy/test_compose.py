@@ -16,7 +16,7 @@ from place import BINARY, INFRA, PORTS, REPOSITORY, ROLES, run, succeed
 # Which role may hold which secret; what a role does not need it is not given.
 HOLDERS = {
     "secretStoreKek": {"sts", "api"},
-    "streamsHmacKey": {"sts", "api", "gateway", "coordinator"},
+    "streamsHmacKey": {"api", "coordinator"},
     "gatewayStsHmacKey": {"sts", "api", "gateway"},
     "auditHmacKey": set(ROLES),
     "idempotencyHmacKey": {"coordinator"},
