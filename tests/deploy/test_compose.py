@@ -75,26 +75,34 @@ def test_all_roles_are_one_image_told_apart_by_an_argument(services: dict) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_gets_only_variables_that_it_reads(role: str, services: dict, variables: dict) -> None:
+def test_a_role_gets_only_variables_that_it_reads(
+    role: str, services: dict, variables: dict
+) -> None:
     known = variables[role]
     from_files = {f"{name}_FILE" for name, row in known.items() if row["file"]}
     assert services[role]["environment"].keys() - known.keys() - from_files == set()
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_gets_every_variable_that_it_needs(role: str, services: dict, variables: dict) -> None:
+def test_a_role_gets_every_variable_that_it_needs(
+    role: str, services: dict, variables: dict
+) -> None:
     given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
     needed = {n for n, row in variables[role].items() if row["need"].startswith("required")}
     assert needed - given == set()
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_binary_accepts_the_roles_configuration(role: str, services: dict, secrets: Path) -> None:
+def test_the_binary_accepts_the_roles_configuration(
+    role: str, services: dict, secrets: Path
+) -> None:
     """Exactly what the container would see, with the secrets where the tests have them."""
     service = services[role]
     mounted = secrets_of(service)
     environment = {
-        name: re.sub(r"^/run/secrets/(.*)$", lambda found: str(secrets / mounted[found[1]]), str(value))
+        name: re.sub(
+            r"^/run/secrets/(.*)$", lambda found: str(secrets / mounted[found[1]]), str(value)
+        )
         for name, value in service["environment"].items()
     }
     environment = {"PATH": os.environ["PATH"], "HOME": "/", **environment}
@@ -139,7 +147,9 @@ def test_init_makes_every_declared_secret(compose: dict, secrets: Path) -> None:
     assert undeclared == {"redisPassword", "redisAdminPassword"}
     told = (DIRECTORY / "secrets/README").read_text()
     for name in compose["secrets"]:
-        assert name in told or name in {f"{r}DbPassword" for r in ROLES} | {f"{r}DatabaseUrl" for r in ROLES}
+        assert name in told or name in {f"{r}DbPassword" for r in ROLES} | {
+            f"{r}DatabaseUrl" for r in ROLES
+        }
 
 
 def test_init_keeps_what_exists_and_lets_nobody_else_in(tmp_path: Path) -> None:
@@ -185,7 +195,11 @@ def test_no_password_is_written_anywhere(services: dict) -> None:
     for path in INFRA.rglob("*"):
         if path.is_file() and path.parent.name != "secrets":
             text = path.read_text()
-            assert not re.search(r"(?i)(password|requirepass|secret)\s*[=:]\s*['\"]?[a-z0-9]{4,}['\"]?\s*$", text, re.M), path
+            assert not re.search(
+                r"(?i)(password|requirepass|secret)\s*[=:]\s*['\"]?[a-z0-9]{4,}['\"]?\s*$",
+                text,
+                re.M,
+            ), path
     assert "POSTGRES_HOST_AUTH_METHOD" not in services["postgres"]["environment"]
 
 

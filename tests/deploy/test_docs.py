@@ -38,7 +38,9 @@ def code(page: Path) -> str:
 def test_the_table_of_variables_is_current() -> None:
     generated = succeed(OPERATIONS / "configuration.generate", BINARY)
     current = (OPERATIONS / "configuration.md").read_text()
-    assert current == generated, "run docs/operations/configuration.generate >docs/operations/configuration.md"
+    assert current == generated, (
+        "run docs/operations/configuration.generate >docs/operations/configuration.md"
+    )
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=names(ALL_PAGES))
@@ -58,7 +60,9 @@ def test_every_page_is_in_the_index() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_command_of_the_binary_exists(page: Path) -> None:
-    for line in re.findall(r"(?:^|[ (/])caracal ((?:[a-z][a-z ]*|--?[a-z-]+ ?)+)", code(page), re.M):
+    for line in re.findall(
+        r"(?:^|[ (/])caracal ((?:[a-z][a-z ]*|--?[a-z-]+ ?)+)", code(page), re.M
+    ):
         words = shlex.split(line)
         command = [word for word in words if not word.startswith("-")]
         help_of = run(BINARY, command[0], "--help")

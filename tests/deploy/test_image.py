@@ -106,7 +106,9 @@ exec chroot $AS "$root" /usr/local/bin/caracal "$@"
 def inside(layout: Path, *arguments: str) -> list[str]:
     """The command that runs the binary as the image would."""
     (layout / "root/var/lib/caracal").mkdir(exist_ok=True)
-    space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    space = (
+        ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    )
     script = INSIDE.replace("$AS", f"--userspec={USER}:{USER}" if os.geteuid() == 0 else "")
     where = [str(layout / "root"), str(layout / "state")]
     return [*space, "/bin/sh", "-c", script, "inside", *where, *arguments]

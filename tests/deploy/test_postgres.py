@@ -80,11 +80,12 @@ def test_without_a_password_nothing_is_made(postgres: Postgres) -> None:
     done = create(postgres.superuser_url, "")
     assert done.returncode != 0
     assert "CARACAL_OWNER_PASSWORD is not set" in done.stderr
-    assert one(postgres.superuser_url, "SELECT count(*) FROM pg_roles WHERE rolname = 'caracal'") == "0"
+    assert (
+        one(postgres.superuser_url, "SELECT count(*) FROM pg_roles WHERE rolname = 'caracal'")
+        == "0"
+    )
 
 
 def test_a_password_with_quotes_is_a_password(postgres: Postgres) -> None:
     done = create(postgres.superuser_url, "it's; DROP")
     assert done.returncode == 0, done.stderr
-
-

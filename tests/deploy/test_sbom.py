@@ -59,13 +59,18 @@ def test_nothing_is_in_it_that_is_not_locked(document: dict, locked: dict) -> No
     assert listed(document).keys() - locked.keys() == set()
 
 
-def test_every_package_has_the_locks_checksum_a_licence_and_a_purl(document: dict, locked: dict) -> None:
+def test_every_package_has_the_locks_checksum_a_licence_and_a_purl(
+    document: dict, locked: dict
+) -> None:
     for name, component in listed(document).items():
         sums = [entry["content"] for entry in component.get("hashes", [])]
         expected = locked[name].get("checksum")
         assert sums == ([expected] if expected else []), name
         assert component["licenses"][0]["expression"], name
-        assert component["purl"] == f"pkg:cargo/{component['name']}@{component['version'].replace('+', '%2B')}"
+        assert (
+            component["purl"]
+            == f"pkg:cargo/{component['name']}@{component['version'].replace('+', '%2B')}"
+        )
 
 
 def test_the_dependency_graph_is_closed_and_whole(document: dict) -> None:

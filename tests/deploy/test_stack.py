@@ -33,7 +33,10 @@ class Stack:
         # Redis has its port only now; init writes the URL anew and keeps the passwords.
         places = ["--postgres", postgres.place, "--redis", f"127.0.0.1:{self.redis.port}"]
         succeed(DIRECTORY / "init", *places, self.secrets)
-        owner = {**os.environ, "CARACAL_OWNER_PASSWORD": (self.secrets / "ownerDbPassword").read_text()}
+        owner = {
+            **os.environ,
+            "CARACAL_OWNER_PASSWORD": (self.secrets / "ownerDbPassword").read_text(),
+        }
         create = INFRA / "postgres/create-database.sql"
         succeed("psql", "-X", "-q", postgres.superuser_url, "-f", create, env=owner)
 
@@ -187,7 +190,9 @@ def test_without_a_zone_no_row_is_seen(stack: Stack) -> None:
 
 
 def test_the_owner_finds_its_rows_as_the_page_says(stack: Stack) -> None:
-    done = stack.sql("databaseUrl", "BEGIN; SET LOCAL caracal.zone = '*'; SELECT count(*) FROM caracal.zones")
+    done = stack.sql(
+        "databaseUrl", "BEGIN; SET LOCAL caracal.zone = '*'; SELECT count(*) FROM caracal.zones"
+    )
     assert int(done.stdout.strip()) > 0
 
 

@@ -105,7 +105,9 @@ def test_the_binary_accepts_the_roles_configuration(role: str, tmp_path: Path) -
         return re.sub(r"^%d/(.*)$", lambda found: str(secrets / Path(files[found[1]]).name), value)
 
     unit = settings(UNITS / "caracal@.service")
-    given = dict(entry.split("=", 1) for entry in unit["Environment"] + drop_in(role)["Environment"])
+    given = dict(
+        entry.split("=", 1) for entry in unit["Environment"] + drop_in(role)["Environment"]
+    )
     environment = assignments(UNITS / "caracal.env.example") | given
     environment = {name: expand(value) for name, value in environment.items()}
     assert not [value for value in environment.values() if "%" in value]
