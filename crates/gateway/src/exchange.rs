@@ -8,10 +8,11 @@
 //! known by the line to it, and pauses everybody.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use caracal_core::id::ZoneId;
-use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
+use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest, RefusalOrigin};
 use tokio::time::Instant;
 
 use crate::call::Call;
@@ -32,6 +33,8 @@ const MAX_ZONES: usize = 16_384;
 pub(crate) struct Exchanger {
     sts: Arc<dyn Exchange>,
     circuits: ZoneCircuits,
+    /// Whether the line to the STS was down when it was last looked at.
+    paused: AtomicBool,
     timeout: Duration,
     meter: Arc<Meter>,
 }
@@ -78,6 +81,7 @@ impl Exchanger {
         Self {
             sts,
             circuits: ZoneCircuits::new(CIRCUIT_THRESHOLD, CIRCUIT_OPEN, MAX_ZONES),
+            paused: AtomicBool::new(false),
             timeout,
             meter,
         }
@@ -85,7 +89,12 @@ impl Exchanger {
 
     /// Step 14: whether the STS is taken to be available to this zone.
     pub(crate) fn admit(&self, zone: &ZoneId) -> Result<Admission, Refusal> {
-        if let Some(pause) = self.sts.pause() {
+        let pause = self.sts.pause();
+        let was_paused = self.paused.swap(pause.is_some(), Ordering::Relaxed);
+        if let Some(pause) = pause {
+            if !was_paused {
+                self.meter.circuit_opened.add();
+            }
             return Err(Refusal::CircuitOpen(pause));
         }
         self.circuits.admit(zone).map_err(Refusal::CircuitOpen)
@@ -134,10 +143,11 @@ impl Exchanger {
                 })
             }
             Ok(Err(refusal)) => {
-                if is_failure(&refusal) {
-                    self.failed(admission);
-                } else {
-                    admission.succeed();
+                match refusal.origin {
+                    // It says nothing about this zone; the line leaves a dead STS alone by itself.
+                    RefusalOrigin::Line => drop(admission),
+                    RefusalOrigin::Sts if is_failure(&refusal) => self.failed(admission),
+                    RefusalOrigin::Sts => admission.succeed(),
                 }
                 Err(Refusal::Exchange(Box::new(refusal)))
             }

@@ -34,7 +34,7 @@ use caracal_core::{Clock, Random};
 use caracal_crypto::HmacKey;
 use caracal_http::FairShare;
 use caracal_roles::wire::{self, Answer};
-use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest};
+use caracal_roles::{Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest, RefusalOrigin};
 use serde_json::Map;
 use tokio::time::Instant;
 
@@ -240,6 +240,7 @@ fn unavailable_because(description: &str, after: Duration) -> ExchangeRefusal {
         description: description.to_owned(),
         retry_after: Some(after),
         extension: Map::new(),
+        origin: RefusalOrigin::Line,
     }
 }
 

@@ -446,6 +446,7 @@ mod tests {
             description: "wait".to_owned(),
             retry_after: Some(Duration::from_millis(1_500)),
             extension: extension.as_object().cloned().unwrap(),
+            origin: caracal_roles::RefusalOrigin::Sts,
         }));
         let (response, body) = rendered(&refusal);
         assert_eq!(response.status(), 429);
@@ -463,6 +464,7 @@ mod tests {
             description: String::new(),
             retry_after: None,
             extension: Map::new(),
+            origin: caracal_roles::RefusalOrigin::Sts,
         }));
         let (response, body) = rendered(&refusal);
         assert_eq!(response.status(), 502);

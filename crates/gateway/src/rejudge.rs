@@ -8,7 +8,7 @@ use std::time::Duration;
 use caracal_roles::ExchangeRequest;
 
 use crate::anchors::Anchors;
-use crate::exchange::Exchanger;
+use crate::exchange::{Exchanger, is_failure};
 use crate::refusal::{Fallen, Refusal};
 
 /// One running call, and how to judge it.
@@ -43,7 +43,13 @@ impl Rejudge {
         let since = self.judged_at.load(Ordering::Acquire);
         if self.anchors.is_concerned(&view, claims, since).await? {
             let judged = self.exchanger.still_granted(&self.request).await;
-            judged.map_err(|_| Refusal::Revoked(Fallen::Grant))?;
+            judged.map_err(|refusal| {
+                if is_failure(&refusal) {
+                    Refusal::BarrierUnavailable
+                } else {
+                    Refusal::Revoked(Fallen::Grant)
+                }
+            })?;
         }
         self.judged_at.store(view.seq(), Ordering::Release);
         Ok(())

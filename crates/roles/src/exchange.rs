@@ -111,6 +111,17 @@ pub struct ExchangeRefusal {
     pub retry_after: Option<Duration>,
     /// Further members of the error object, passed through to the caller.
     pub extension: Map<String, Value>,
+    /// Who refused.
+    pub origin: RefusalOrigin,
+}
+
+/// Who refused an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalOrigin {
+    /// The STS: a verdict, or trouble that it met while judging.
+    Sts,
+    /// The line to the STS: it was not asked, or its answer did not arrive.
+    Line,
 }
 
 /// What the Gateway asks of the STS.

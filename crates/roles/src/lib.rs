@@ -14,7 +14,7 @@ mod stored_keys;
 pub mod wire;
 
 pub use exchange::{
-    Credential, Directive, Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest,
+    Credential, Directive, Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest, RefusalOrigin,
 };
 pub use keys::{KeySource, KeysUnavailable};
 pub use stored_keys::StoredKeys;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use caracal_core::id::{ApplicationId, ZoneId};
 use caracal_crypto::MandateError;
 use caracal_http::Failure;
-use caracal_roles::ExchangeRefusal;
+use caracal_roles::{ExchangeRefusal, RefusalOrigin};
 use caracal_store::{StoreError, Unavailable as StoreUnavailable};
 use http::StatusCode;
 use serde_json::Map;
@@ -290,6 +290,7 @@ impl From<Refusal> for ExchangeRefusal {
             description: refusal.to_string(),
             retry_after: refusal.retry_after(),
             extension: Map::new(),
+            origin: RefusalOrigin::Sts,
         }
     }
 }

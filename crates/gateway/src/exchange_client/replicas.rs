@@ -132,11 +132,12 @@ impl Replicas {
     /// How long every known address is left alone; `None` when one may be asked.
     pub(super) fn pause(&self) -> Option<Duration> {
         let known = Arc::clone(&self.known.lock().replicas);
-        let pauses: Option<Vec<Duration>> = known
-            .iter()
-            .map(|replica| replica.circuit.pause())
-            .collect();
-        pauses?.into_iter().min()
+        let mut shortest = None;
+        for replica in known.iter() {
+            let pause = replica.circuit.pause()?;
+            shortest = Some(shortest.map_or(pause, |held: Duration| held.min(pause)));
+        }
+        shortest
     }
 
     /// Whether one of the addresses answers at all.

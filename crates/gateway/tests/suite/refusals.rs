@@ -247,6 +247,43 @@ async fn a_failing_sts_opens_the_circuit_which_spends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_the_line_lost_do_not_open_the_zones_circuit() {
+    let world = World::new().await;
+    let mut lost = refusal(503, "sts_unavailable");
+    lost.origin = caracal_roles::RefusalOrigin::Line;
+    *world.sts.plan.lock() = Plan::Refuse(lost);
+    for _ in 0..5 {
+        assert_eq!(world.get("/").await.status, 503);
+    }
+    *world.sts.plan.lock() = Plan::Grant;
+    assert_eq!(world.get("/").await.status, 200);
+    let events = world.events(1).await;
+    assert_eq!(events[0]["event_type"], "gateway_request_denied");
+    assert_eq!(events[0]["evaluation_status"], "sts_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_line_is_down_nothing_is_spent() {
+    let world = World::new().await;
+    *world.sts.pause.lock() = Some(Duration::from_secs(7));
+    let mandate = world.mandate();
+    for _ in 0..2 {
+        let reply = world.get_with(&mandate).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (503, "sts_unavailable")
+        );
+        assert_eq!(reply.header("retry-after"), Some("7"));
+    }
+    assert_eq!(world.counter("sts_circuit_opened").await, 1);
+    assert_eq!(world.counter("sts_circuit_open").await, 1);
+    assert_eq!(world.sts.exchanged(), 0);
+    *world.sts.pause.lock() = None;
+    assert_eq!(world.get_with(&mandate).await.status, 200);
+    assert_eq!(world.counter("sts_circuit_open").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn denials_do_not_open_the_circuit() {
     let world = World::new().await;
     *world.sts.plan.lock() = Plan::Refuse(refusal(502, "http_request_failed"));

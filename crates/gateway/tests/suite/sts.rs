@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use caracal_core::Secret;
@@ -10,7 +11,7 @@ use caracal_core::id::ZoneId;
 use caracal_crypto::KeySet;
 use caracal_roles::{
     Credential, Directive, Exchange, ExchangeGrant, ExchangeRefusal, ExchangeRequest, KeySource,
-    KeysUnavailable,
+    KeysUnavailable, RefusalOrigin,
 };
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -31,6 +32,7 @@ pub(crate) fn refusal(status: u16, code: &'static str) -> ExchangeRefusal {
         description: format!("{code} by test"),
         retry_after: None,
         extension: Map::new(),
+        origin: RefusalOrigin::Sts,
     }
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct FakeSts {
     pub(crate) seen: Mutex<Vec<(String, String)>>,
     pub(crate) keys: Mutex<HashMap<ZoneId, Arc<KeySet>>>,
     pub(crate) keys_available: Mutex<bool>,
+    /// How long the line to the STS is down.
+    pub(crate) pause: Mutex<Option<Duration>>,
     /// What readiness hears.
     pub(crate) reachable: AtomicBool,
     /// Zones whose exchanges never end.
@@ -74,6 +78,7 @@ impl FakeSts {
             seen: Mutex::default(),
             keys: Mutex::default(),
             keys_available: Mutex::new(true),
+            pause: Mutex::default(),
             reachable: AtomicBool::new(true),
             hanging: Mutex::default(),
             hangs: AtomicBool::new(false),
@@ -142,6 +147,10 @@ impl Exchange for FakeSts {
         } else {
             Err(refusal(403, "access_denied"))
         }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        *self.pause.lock()
     }
 
     async fn reachable(&self) -> bool {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::VERSION;
-use crate::{Credential, Directive, ExchangeGrant, ExchangeRefusal};
+use crate::{Credential, Directive, ExchangeGrant, ExchangeRefusal, RefusalOrigin};
 
 /// What the STS said.
 #[derive(Debug)]
@@ -361,6 +361,7 @@ impl RefusalText<'_> {
             description: self.description.into_owned(),
             retry_after: self.retry_after_ms.map(Duration::from_millis),
             extension: self.extension.into_owned(),
+            origin: RefusalOrigin::Sts,
         })))
     }
 }

@@ -111,6 +111,7 @@ fn a_refusal_arrives_with_all_its_members() {
         description: "wait".to_owned(),
         retry_after: Some(Duration::from_millis(1_500)),
         extension,
+        origin: RefusalOrigin::Sts,
     };
     let bytes = encode_refusal(&sent, NONCE).unwrap();
     let Ok(Answer::Refused(read)) = decode(bytes.expose(), NONCE) else {
