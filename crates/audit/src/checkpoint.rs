@@ -33,7 +33,7 @@ pub(crate) async fn run(inner: &Inner, mut stop: oneshot::Receiver<()>) {
             _ = ticks.tick() => {}
             _ = &mut stop => last = true,
         }
-        inner.counters.observe(&inner.parts);
+        inner.counters.observe(inner);
         if inner.progress.take_grown()
             && let Err(error) = sign_grown(inner).await
         {

@@ -11,12 +11,13 @@ pub(crate) mod place;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use caracal_evidence::Position;
 use caracal_evidence::log::{Batch, Reader};
+use caracal_evidence::{Journal, Position};
 use tokio::sync::{Notify, watch};
 
 use crate::ledger::LedgerError;
-use crate::{Inner, NotCaughtUp};
+use crate::stream::backlog;
+use crate::{Inner, NotCaughtUp, Source};
 use place::Placer;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -48,6 +49,16 @@ impl Progress {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// An attempt failed.
+    pub(crate) fn failed(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+    }
+
+    /// An attempt succeeded.
+    pub(crate) fn working(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
     /// Whether chains may have grown since this was last asked.
     pub(crate) fn take_grown(&self) -> bool {
         self.grown.swap(false, Ordering::AcqRel)
@@ -65,7 +76,14 @@ impl Progress {
 
 impl Inner {
     pub(crate) async fn caught_up(&self, wait: Duration) -> Result<(), NotCaughtUp> {
-        let target = self.parts.journal.last();
+        let journal = match &self.parts.source {
+            Source::Log(journal) => journal,
+            Source::Stream(queue) => {
+                let emptied = backlog::emptied(&**queue, wait).await;
+                return if emptied { Ok(()) } else { Err(NotCaughtUp) };
+            }
+        };
+        let target = journal.last();
         let mut stored = self.progress.stored.subscribe();
         if *stored.borrow() >= target {
             return Ok(());
@@ -80,12 +98,12 @@ impl Inner {
 }
 
 /// Ingests until the log is closed and everything in it is stored.
-pub(crate) async fn run(inner: &Inner) {
-    let mut reader = inner.parts.journal.reader(Position::ZERO);
+pub(crate) async fn run(inner: &Inner, journal: &Journal) {
+    let mut reader = journal.reader(Position::ZERO);
     let mut placer = Placer::default();
     while let Some(batch) = gather(inner, &mut reader).await {
         store(inner, &mut placer, &batch).await;
-        inner.parts.journal.release(batch.upto);
+        journal.release(batch.upto);
         inner.progress.stored_upto(batch.upto);
     }
 }
@@ -145,7 +163,7 @@ async fn store(inner: &Inner, placer: &mut Placer, batch: &Batch) {
         // Whatever was remembered may be what was wrong.
         placer.forget();
     }
-    inner.progress.failing.store(false, Ordering::Relaxed);
+    inner.progress.working();
 }
 
 async fn try_store(
@@ -162,7 +180,7 @@ async fn try_store(
 }
 
 async fn wait(inner: &Inner, pause: &mut Duration) {
-    inner.progress.failing.store(true, Ordering::Relaxed);
+    inner.progress.failed();
     inner.counters.retried();
     tokio::time::sleep(*pause).await;
     *pause = (*pause * 2).min(LONGEST_PAUSE);

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+mod placing;
 mod stored;
 
 use std::fmt;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use caracal_core::Timestamp;
 use caracal_core::id::{EventId, ZoneId};
 use caracal_evidence::log::ProducerId;
-use caracal_evidence::{ChainHead, FrameSignature, Hash, Link, Position};
+use caracal_evidence::{ChainHead, FrameSignature, Hash, Link, Position, ReceivedEvent};
 use thiserror::Error;
 
 pub use stored::StoreLedger;
@@ -65,6 +66,148 @@ pub struct Entry {
     pub data: String,
     /// The producer's signature over `data`.
     pub signature: Option<FrameSignature>,
+}
+
+/// The zone of alerts that belong to none.
+pub(crate) const NO_ZONE: &str = "unknown";
+
+/// An event that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unplaced {
+    /// The part of a producer's log that it came in: a place in [`Draft::parts`].
+    pub part: Option<usize>,
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// The event's id, unique in its zone.
+    pub event_id: EventId,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// The event's type.
+    pub event_type: String,
+    /// How it was decided.
+    pub decision: String,
+    /// `complete`, or why it was refused.
+    pub evaluation_status: String,
+    /// The correlation id.
+    pub request_id: String,
+    /// The application, for filters.
+    pub application_id: Option<String>,
+    /// The governed Session, for filters.
+    pub agent_session_id: Option<String>,
+    /// The authority record, for filters.
+    pub authority_record_id: Option<String>,
+    /// The labels, for filters.
+    pub labels: Vec<String>,
+    /// The producer's JSON text, byte for byte.
+    pub data: String,
+    /// The producer's signature over `data`.
+    pub signature: Option<FrameSignature>,
+}
+
+impl Unplaced {
+    /// What is stored of an event.
+    pub(crate) fn of(
+        event: &ReceivedEvent<'_>,
+        signature: Option<FrameSignature>,
+        part: Option<usize>,
+    ) -> Self {
+        let indexed = event.indexed();
+        Self {
+            part,
+            zone_id: event.zone_id.clone(),
+            event_id: event.id.clone(),
+            occurred_at: event.occurred_at,
+            event_type: event.event_type.to_string(),
+            decision: event.decision.to_string(),
+            evaluation_status: event.evaluation_status.to_string(),
+            request_id: event.request_id.to_string(),
+            application_id: indexed.application_id.map(String::from),
+            agent_session_id: indexed.agent_session_id.map(String::from),
+            authority_record_id: indexed.authority_record_id.map(String::from),
+            labels: indexed.labels,
+            data: event.data.to_owned(),
+            signature,
+        }
+    }
+
+    /// The event at its place.
+    pub(crate) fn at(self, link: Link) -> Entry {
+        Entry {
+            zone_id: self.zone_id,
+            link,
+            event_id: self.event_id,
+            occurred_at: self.occurred_at,
+            event_type: self.event_type,
+            decision: self.decision,
+            evaluation_status: self.evaluation_status,
+            request_id: self.request_id,
+            application_id: self.application_id,
+            agent_session_id: self.agent_session_id,
+            authority_record_id: self.authority_record_id,
+            labels: self.labels,
+            data: self.data,
+            signature: self.signature,
+        }
+    }
+}
+
+/// A part of a producer's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The opening of the log that wrote it.
+    pub producer: ProducerId,
+    /// The first position of that opening.
+    pub origin: Position,
+    /// The first position of the part.
+    pub first: Position,
+    /// The last position of the part.
+    pub last: Position,
+}
+
+/// What arrived from other processes, to be placed and stored in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// The parts of producers' logs that it covers.
+    pub parts: Vec<Part>,
+    /// The events, in the order of their arrival.
+    pub events: Vec<Unplaced>,
+    /// Alerts. One whose id is stored already is not stored again.
+    pub alerts: Vec<Alert>,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// What retention did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Months that were made.
+    pub created: u64,
+    /// Months whose texts were dropped.
+    pub dropped: u64,
+    /// Texts that were taken away one by one.
+    pub texts: u64,
+}
+
+/// Alerts about lost evidence that no operator has acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub alerts: u64,
+    /// The oldest.
+    pub oldest: Option<LostAlert>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostAlert {
+    /// The alert's id.
+    pub id: EventId,
+    /// `evidence_lost` or `log_gap`.
+    pub kind: String,
+    /// What was found, as JSON text.
+    pub detail: String,
+    /// When it was raised.
+    pub raised_at: Timestamp,
 }
 
 /// What kind of trouble an alert reports.
@@ -126,6 +269,8 @@ pub struct Batch {
     pub heads: Vec<ChainHead>,
     /// Up to where each producer's log is stored with this batch.
     pub watermarks: Vec<(ProducerId, Position)>,
+    /// Parts of logs that are stored with this batch.
+    pub parts: Vec<Part>,
     /// Alerts.
     pub alerts: Vec<Alert>,
     /// When the batch was made.
@@ -234,6 +379,33 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// Stores all of a batch or nothing.
     async fn store(&self, batch: &Batch) -> Result<(), LedgerError>;
+
+    /// Places and stores what arrived from other processes, all of it or nothing; no other replica
+    /// extends the same chains meanwhile. Events that are stored already are left out. With `careful`
+    /// it looks for each of them, else only for those of parts that are stored already.
+    ///
+    /// Answers what was stored.
+    async fn append(&self, draft: &Draft, careful: bool) -> Result<Batch, LedgerError>;
+
+    /// The first missing positions of logs that have had a hole since before `before`.
+    async fn holes(&self, before: Timestamp) -> Result<Vec<Part>, LedgerError>;
+
+    /// Stores alerts; one whose id is stored already is not stored again.
+    async fn raise(&self, alerts: &[Alert], at: Timestamp) -> Result<(), LedgerError>;
+
+    /// Alerts about lost evidence that no operator has acknowledged.
+    async fn lost(&self) -> Result<Lost, LedgerError>;
+
+    /// An operator has looked into all alerts about lost evidence, or into one; answers how many that
+    /// were.
+    async fn acknowledge(&self, alert: Option<&EventId>, at: Timestamp)
+    -> Result<u64, LedgerError>;
+
+    /// Makes room for coming events and removes the texts of those that happened before `before`.
+    async fn retain(&self, before: Timestamp, now: Timestamp) -> Result<Retained, LedgerError>;
+
+    /// For how many days operators want events to be kept; `None` when nobody said.
+    async fn retention_days(&self) -> Result<Option<i64>, LedgerError>;
 
     /// Reads events of a zone, in order of `seq`.
     async fn search(&self, zone: &ZoneId, search: &Search) -> Result<Vec<Record>, LedgerError>;

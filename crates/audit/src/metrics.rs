@@ -1,14 +1,15 @@
 //! The role's numbers, for Prometheus and for `/metrics.json`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use caracal_core::Timestamp;
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
 
-use crate::AuditParts;
-use crate::ledger::{AlertKind, Batch};
+use crate::ledger::{AlertKind, Batch, Retained};
 use crate::tamper::Fault;
+use crate::{Inner, Source};
 
 /// Counters since the role was made.
 #[derive(Debug, Default)]
@@ -24,6 +25,45 @@ pub(crate) struct Counters {
     tamper_breaks: AtomicU64,
     tamper_last_sweep: AtomicU64,
     tamper_last_full: AtomicU64,
+    dead: AtomicU64,
+    retention_created: AtomicU64,
+    retention_dropped: AtomicU64,
+}
+
+/// What arrived and is not stored: events of a log, entries of the stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) count: u64,
+    /// How long the oldest waits.
+    pub(crate) oldest: Duration,
+}
+
+impl Inner {
+    pub(crate) fn waiting(&self) -> Waiting {
+        let now = self.parts.clock.now();
+        match &self.parts.source {
+            Source::Log(journal) => {
+                let log = journal.gauges(now);
+                Waiting {
+                    count: log.pending_events,
+                    oldest: log.oldest_age,
+                }
+            }
+            Source::Stream(_) => {
+                let backlog = self.measured.backlog();
+                Waiting {
+                    count: backlog.unread.saturating_add(backlog.pending),
+                    oldest: age(backlog.oldest_millis, now),
+                }
+            }
+        }
+    }
+}
+
+fn age(millis: Option<u64>, now: Timestamp) -> Duration {
+    let at = millis.and_then(|millis| i64::try_from(millis).ok()?.checked_mul(1000));
+    at.map(|micros| now.since(Timestamp::from_micros(micros)))
+        .unwrap_or_default()
 }
 
 impl Counters {
@@ -84,24 +124,43 @@ impl Counters {
         self.publish();
     }
 
-    /// Looks at the log.
-    pub(crate) fn observe(&self, parts: &AuditParts) {
-        let log = parts.journal.gauges(parts.clock.now());
-        gauge!("caracal_audit_consumer_lag").set(to_float(log.pending_events));
-        gauge!("caracal_audit_consumer_pel_oldest_seconds").set(log.oldest_age.as_secs_f64());
-        gauge!("caracal_audit_dlq_size").set(0.0);
-        gauge!("caracal_audit_dlq_oldest_age_seconds").set(0.0);
+    /// Something was set aside.
+    pub(crate) fn set_aside(&self) {
+        self.dead.fetch_add(1, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// A round of retention ended.
+    pub(crate) fn retained(&self, retained: Retained) {
+        self.retention_created
+            .fetch_add(retained.created, Ordering::Relaxed);
+        self.retention_dropped
+            .fetch_add(retained.dropped, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// Looks at what waits.
+    pub(crate) fn observe(&self, inner: &Inner) {
+        let waiting = inner.waiting();
+        let dead = inner.measured.dead();
+        gauge!("caracal_audit_consumer_lag").set(to_float(waiting.count));
+        gauge!("caracal_audit_consumer_pel_oldest_seconds").set(waiting.oldest.as_secs_f64());
+        gauge!("caracal_audit_dlq_size").set(to_float(dead.count));
+        gauge!("caracal_audit_dlq_oldest_age_seconds")
+            .set(age(dead.oldest_millis, inner.parts.clock.now()).as_secs_f64());
         self.publish();
     }
 
     /// The document of `/metrics.json`.
-    pub(crate) fn to_json(&self, parts: &AuditParts) -> Value {
-        let log = parts.journal.gauges(parts.clock.now());
+    pub(crate) fn to_json(&self, inner: &Inner) -> Value {
+        let waiting = inner.waiting();
+        let dead = inner.measured.dead();
         let mut document = json!({
-            "consumer_lag": log.pending_events,
-            "consumer_pel_oldest_secs": log.oldest_age.as_secs(),
-            "dlq_size": 0,
-            "dlq_oldest_age_secs": 0,
+            "consumer_lag": waiting.count,
+            "consumer_pel_oldest_secs": waiting.oldest.as_secs(),
+            "dlq_size": dead.count,
+            "dlq_oldest_age_secs": age(dead.oldest_millis, inner.parts.clock.now()).as_secs(),
+            "evidence_lost": inner.lost.alerts(),
         });
         for (name, _, value) in self.all().into_iter().chain(self.sweeps()) {
             document[name] = value.into();
@@ -135,7 +194,7 @@ impl Counters {
         ]
     }
 
-    fn all(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 12] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             (
@@ -183,7 +242,17 @@ impl Counters {
                 "caracal_audit_tamper_chain_breaks_total",
                 read(&self.tamper_breaks),
             ),
-            ("dlq_total", "caracal_audit_dlq_total", 0),
+            ("dlq_total", "caracal_audit_dlq_total", read(&self.dead)),
+            (
+                "retention_created_total",
+                "caracal_audit_retention_created_total",
+                read(&self.retention_created),
+            ),
+            (
+                "retention_dropped_total",
+                "caracal_audit_retention_dropped_total",
+                read(&self.retention_dropped),
+            ),
         ]
     }
 }

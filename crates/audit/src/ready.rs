@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use caracal_http::{NotReady, Readiness};
 use serde_json::{Value, json};
 
-use crate::Inner;
+use crate::{Inner, Source};
 
-/// Checks ingestion, then the ledger, then how far ingestion is behind.
+/// Checks ingestion, then the ledger and the stream, then how far ingestion is behind.
 pub(crate) struct AuditReadiness(pub(crate) Arc<Inner>);
 
 #[async_trait]
@@ -21,25 +21,34 @@ impl Readiness for AuditReadiness {
         if parts.ledger.ping().await.is_err() {
             return Err(NotReady::with_reason("postgres_unreachable"));
         }
-        let log = parts.journal.gauges(parts.clock.now());
-        if parts
-            .options
-            .ready_lag_max
-            .is_some_and(|max| log.pending_events > max)
+        if let Source::Stream(queue) = &parts.source
+            && queue.ping().await.is_err()
         {
+            return Err(NotReady::with_reason("redis_unreachable"));
+        }
+        let waiting = self.0.waiting();
+        let over = |max: Option<u64>, value: u64| max.is_some_and(|max| value > max);
+        if over(parts.options.ready_dead_max, self.0.measured.dead().count) {
+            return Err(NotReady::with_reason("audit_dlq_threshold"));
+        }
+        if over(parts.options.ready_lag_max, waiting.count) {
             return Err(NotReady::with_reason("audit_lag_threshold"));
         }
         if parts
             .options
             .ready_oldest_max
-            .is_some_and(|max| log.oldest_age > max)
+            .is_some_and(|max| waiting.oldest > max)
         {
             return Err(NotReady::with_reason("audit_pel_oldest_threshold"));
         }
         Ok(())
     }
 
+    /// Lost evidence does not keep the role from working, so it shows and does not count.
     fn ready_body(&self) -> Value {
-        json!({ "ready": true })
+        match self.0.lost.alerts() {
+            0 => json!({ "ready": true }),
+            alerts => json!({ "ready": true, "audit_evidence_lost": alerts }),
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The role as a whole, over a ledger in memory.
 
+mod apart;
 mod http_surface;
 mod in_the_store;
 mod ingestion;
+mod over_the_stream;
+mod queue;
 mod tampering;
 
 use std::path::Path;
@@ -15,7 +18,7 @@ use caracal_crypto::HmacKey;
 use caracal_evidence::{Decision, Event, EventType, Journal, JournalOptions, NoteKey, Stamp};
 
 use crate::ledger::memory::MemoryLedger;
-use crate::{Audit, AuditOptions, AuditParts, Ledger};
+use crate::{Audit, AuditOptions, AuditParts, Ledger, Source};
 
 const NOW: i64 = 1_767_225_600;
 
@@ -59,9 +62,13 @@ fn parts(journal: Journal, ledger: &Arc<MemoryLedger>) -> AuditParts {
 }
 
 fn parts_over(journal: Journal, ledger: &Arc<dyn Ledger>) -> AuditParts {
+    parts_from(Source::Log(journal), ledger)
+}
+
+fn parts_from(source: Source, ledger: &Arc<dyn Ledger>) -> AuditParts {
     AuditParts {
         ledger: Arc::clone(ledger),
-        journal,
+        source,
         producer_key: Some(key()),
         checkpoint_key: NoteKey::from_seed(&NoteKey::generate_seed(&SeededRandom::new(3))).unwrap(),
         clock: Arc::new(ManualClock::at(Timestamp::from_seconds(NOW))),

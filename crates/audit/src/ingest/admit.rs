@@ -2,13 +2,12 @@
 
 use caracal_crypto::HmacKey;
 use caracal_evidence::event::MalformedEvent;
-use caracal_evidence::log::Frame;
-use caracal_evidence::{ReceivedEvent, sign};
+use caracal_evidence::{FrameSignature, ReceivedEvent, sign};
 use thiserror::Error;
 
 use crate::ledger::AlertKind;
 
-/// Why a frame can never be stored as an event.
+/// Why bytes can never be stored as an event.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
     /// The signature is missing or is not the producers' key's.
@@ -30,16 +29,15 @@ impl Refusal {
 
 /// Verifies the signature over the bytes, then reads them.
 pub(crate) fn admit<'a>(
-    frame: &'a Frame,
+    data: &'a [u8],
+    signature: Option<FrameSignature>,
     key: Option<&HmacKey>,
 ) -> Result<ReceivedEvent<'a>, Refusal> {
     if let Some(key) = key {
-        let signed = frame
-            .signature
-            .is_some_and(|s| sign::verifies(key, &frame.data, &s));
+        let signed = signature.is_some_and(|s| sign::verifies(key, data, &s));
         if !signed {
             return Err(Refusal::Signature);
         }
     }
-    Ok(ReceivedEvent::from_json(&frame.data)?)
+    Ok(ReceivedEvent::from_json(data)?)
 }

@@ -14,14 +14,12 @@ use serde_json::json;
 
 use super::admit::admit;
 use crate::AuditParts;
-use crate::ledger::{Alert, AlertKind, Batch, Entry, Known, LedgerError};
+use crate::ledger::{Alert, AlertKind, Batch, Known, LedgerError, NO_ZONE, Unplaced};
 
 /// Zones whose heads are remembered; beyond it all are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
 /// After so many events other tasks get a turn.
 const EVENTS_PER_TURN: usize = 64;
-/// The zone of alerts that belong to none.
-const NO_ZONE: &str = "unknown";
 
 /// What is known of the ledger.
 #[derive(Debug, Default)]
@@ -131,7 +129,11 @@ impl Draft<'_> {
                 self.alert_lost(*range);
                 Ok(())
             }
-            Item::Frame(frame) => match admit(frame, self.parts.producer_key.as_ref()) {
+            Item::Frame(frame) => match admit(
+                &frame.data,
+                frame.signature,
+                self.parts.producer_key.as_ref(),
+            ) {
                 Ok(event) => self.append(&event, frame).await,
                 Err(refusal) => {
                     self.alert_refused(refusal.kind(), &refusal.to_string(), frame);
@@ -178,23 +180,8 @@ impl Draft<'_> {
             (event.zone_id.clone(), event.id.clone()),
             Content::Hash(content),
         );
-        let indexed = event.indexed();
-        self.batch.entries.push(Entry {
-            zone_id: event.zone_id.clone(),
-            link,
-            event_id: event.id.clone(),
-            occurred_at: event.occurred_at,
-            event_type: event.event_type.to_string(),
-            decision: event.decision.to_string(),
-            evaluation_status: event.evaluation_status.to_string(),
-            request_id: event.request_id.to_string(),
-            application_id: indexed.application_id.map(String::from),
-            agent_session_id: indexed.agent_session_id.map(String::from),
-            authority_record_id: indexed.authority_record_id.map(String::from),
-            labels: indexed.labels,
-            data: event.data.to_owned(),
-            signature: frame.signature,
-        });
+        let unplaced = Unplaced::of(event, frame.signature, None);
+        self.batch.entries.push(unplaced.at(link));
         Ok(())
     }
 

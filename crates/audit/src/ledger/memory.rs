@@ -1,16 +1,19 @@
 //! A ledger in memory, for tests; it can be made to fail.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use caracal_core::Timestamp;
 use caracal_core::id::{EventId, ZoneId};
 use caracal_evidence::log::ProducerId;
 use caracal_evidence::{ChainHead, Hash, Position};
 use parking_lot::Mutex;
 
+use super::placing::{Held, place};
 use super::{
-    Alert, Batch, ChainRow, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint,
+    Alert, AlertKind, Batch, ChainRow, Draft, Entry, Known, Ledger, LedgerError, Lost, LostAlert,
+    Part, Record, Retained, Search, SignedCheckpoint,
 };
 
 #[derive(Debug, Default)]
@@ -30,6 +33,28 @@ pub(crate) struct State {
     pub(crate) alerts: Vec<Alert>,
     pub(crate) checkpoints: BTreeMap<(ZoneId, u64), SignedCheckpoint>,
     pub(crate) batches: usize,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) holes: Vec<Part>,
+    pub(crate) acknowledged: HashSet<EventId>,
+    pub(crate) retained: Vec<Timestamp>,
+    pub(crate) retention_days: Option<i64>,
+    /// An event of this id can't be stored.
+    pub(crate) poison: Option<EventId>,
+}
+
+impl State {
+    fn raise(&mut self, alerts: &[Alert]) {
+        for alert in alerts {
+            if !self.alerts.iter().any(|raised| raised.id == alert.id) {
+                self.alerts.push(alert.clone());
+            }
+        }
+    }
+}
+
+fn takes_poison(state: &State, draft: &Draft) -> bool {
+    let poison = state.poison.as_ref();
+    poison.is_some_and(|id| draft.events.iter().any(|event| event.event_id == *id))
 }
 
 impl MemoryLedger {
@@ -103,12 +128,103 @@ impl Ledger for MemoryLedger {
                 .map(|head| (head.zone().clone(), head.clone())),
         );
         state.watermarks.extend(batch.watermarks.iter().copied());
-        state.alerts.extend(batch.alerts.iter().cloned());
+        state.raise(&batch.alerts);
         state.batches += 1;
         if takes(&self.lost_answers) {
             return Err(LedgerError::Unavailable("the answer was lost".to_owned()));
         }
         Ok(())
+    }
+
+    async fn append(&self, draft: &Draft, careful: bool) -> Result<Batch, LedgerError> {
+        if takes(&self.failures) {
+            return Err(LedgerError::Unavailable("down".to_owned()));
+        }
+        let batch = {
+            let mut state = self.state.lock();
+            if takes_poison(&state, draft) {
+                return Err(LedgerError::Corrupt("poison".to_owned()));
+            }
+            let again = |part: &Part| {
+                state.parts.iter().any(|stored| {
+                    stored.producer == part.producer
+                        && stored.first <= part.last
+                        && part.first <= stored.last
+                })
+            };
+            let again: Vec<bool> = draft.parts.iter().map(again).collect();
+            let mut held = Held {
+                heads: state.heads.clone(),
+                ..Held::default()
+            };
+            for event in &draft.events {
+                let doubtful = event.part.is_none_or(|part| again[part]);
+                let stored = state.entries.iter().find(|entry| {
+                    entry.zone_id == event.zone_id && entry.event_id == event.event_id
+                });
+                if let Some(stored) = stored.filter(|_| careful || doubtful) {
+                    let known = Known {
+                        event_id: stored.event_id.clone(),
+                        seq: stored.link.seq,
+                        leaf: stored.link.leaf,
+                    };
+                    let key = (event.zone_id.clone(), event.event_id.clone());
+                    held.known.insert(key, known);
+                }
+            }
+            let batch = place(draft, held);
+            state.parts.extend(batch.parts.iter().copied());
+            batch
+        };
+        self.store(&batch).await?;
+        Ok(batch)
+    }
+
+    async fn holes(&self, _: Timestamp) -> Result<Vec<Part>, LedgerError> {
+        Ok(self.state.lock().holes.clone())
+    }
+
+    async fn raise(&self, alerts: &[Alert], _: Timestamp) -> Result<(), LedgerError> {
+        self.state.lock().raise(alerts);
+        Ok(())
+    }
+
+    async fn lost(&self) -> Result<Lost, LedgerError> {
+        let state = self.state.lock();
+        let lost = |alert: &&Alert| {
+            matches!(alert.kind, AlertKind::EvidenceLost | AlertKind::LogGap)
+                && !state.acknowledged.contains(&alert.id)
+        };
+        let lost: Vec<&Alert> = state.alerts.iter().filter(lost).collect();
+        Ok(Lost {
+            alerts: u64::try_from(lost.len()).unwrap(),
+            oldest: lost.first().map(|alert| LostAlert {
+                id: alert.id.clone(),
+                kind: alert.kind.to_string(),
+                detail: alert.detail.clone(),
+                raised_at: Timestamp::from_seconds(1),
+            }),
+        })
+    }
+
+    async fn acknowledge(&self, alert: Option<&EventId>, _: Timestamp) -> Result<u64, LedgerError> {
+        let mut state = self.state.lock();
+        let ids: Vec<EventId> = state.alerts.iter().map(|alert| alert.id.clone()).collect();
+        let fresh = ids
+            .into_iter()
+            .filter(|id| alert.is_none_or(|one| one == id))
+            .filter(|id| state.acknowledged.insert(id.clone()))
+            .count();
+        Ok(u64::try_from(fresh).unwrap())
+    }
+
+    async fn retain(&self, before: Timestamp, _: Timestamp) -> Result<Retained, LedgerError> {
+        self.state.lock().retained.push(before);
+        Ok(Retained::default())
+    }
+
+    async fn retention_days(&self) -> Result<Option<i64>, LedgerError> {
+        Ok(self.state.lock().retention_days)
     }
 
     async fn search(&self, zone: &ZoneId, search: &Search) -> Result<Vec<Record>, LedgerError> {

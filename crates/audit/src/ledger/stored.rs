@@ -1,17 +1,32 @@
 //! The ledger in the store.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use async_trait::async_trait;
+use caracal_core::Timestamp;
 use caracal_core::id::{EventId, ZoneId};
 use caracal_evidence::log::ProducerId;
 use caracal_evidence::{ChainHead, Hash, Position};
 use caracal_store::{
-    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditRecord, AuditWalk, Store,
-    StoreError,
+    AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditPart, AuditRecord,
+    AuditWalk, KnownAuditEvent, PlatformLane, SettingName, Store, StoreError,
 };
 
+use super::placing::{Held, ids_by_zone, place};
 use super::{
-    Alert, Batch, ChainRow, Entry, Known, Ledger, LedgerError, Record, Search, SignedCheckpoint,
+    Alert, Batch, ChainRow, Draft, Entry, Known, Ledger, LedgerError, Lost, LostAlert, Part,
+    Record, Retained, Search, SignedCheckpoint,
 };
+
+/// Logs with a hole that are told at once.
+const HOLES: i64 = 100;
+/// So many months are made before they come.
+const MONTHS_AHEAD: i64 = 3;
+const MONTH_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// Texts taken away in one transaction, and the pause after it.
+const TEXTS_AT_ONCE: i64 = 500;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// The ledger in the store.
 #[derive(Debug, Clone)]
@@ -59,37 +74,123 @@ impl Ledger for StoreLedger {
 
     async fn known(&self, zone: &ZoneId, ids: &[EventId]) -> Result<Vec<Known>, LedgerError> {
         let known = self.0.read(zone).known_audit_events(ids).await?;
-        known
+        known.into_iter().map(self::known).collect()
+    }
+
+    async fn store(&self, batch: &Batch) -> Result<(), LedgerError> {
+        let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
+        unit.append_audit(&rows(batch)).await?;
+        Ok(unit.commit().await?)
+    }
+
+    async fn append(&self, draft: &Draft, careful: bool) -> Result<Batch, LedgerError> {
+        let zones: BTreeSet<ZoneId> = draft.events.iter().map(|e| e.zone_id.clone()).collect();
+        let parts: Vec<AuditPart> = draft.parts.iter().map(part).collect();
+        let producers = parts.iter().map(|part| part.producer.clone()).collect();
+        let mut unit = self.0.begin_evidence(&zones, &producers).await?;
+        let zones: Vec<ZoneId> = zones.into_iter().collect();
+        let mut held = Held::default();
+        for head in unit.audit_heads(&zones).await? {
+            held.heads.insert(head.zone_id.clone(), restore(&head)?);
+        }
+        let again = unit.stored_audit_parts(&parts).await?;
+        let doubtful = draft.events.iter().filter(|event| {
+            let again = event.part.and_then(|part| again.get(part).copied());
+            careful || again.unwrap_or(true)
+        });
+        for (zone, ids) in ids_by_zone(doubtful) {
+            for known in unit.known_audit_events_of(&zone, &ids).await? {
+                let known = self::known(known)?;
+                let key = (zone.clone(), known.event_id.clone());
+                held.known.insert(key, known);
+            }
+        }
+        let batch = place(draft, held);
+        unit.append_audit(&rows(&batch)).await?;
+        unit.commit().await?;
+        Ok(batch)
+    }
+
+    async fn holes(&self, before: Timestamp) -> Result<Vec<Part>, LedgerError> {
+        let holes = self.0.platform().audit_holes(before, HOLES).await?;
+        holes
             .into_iter()
-            .map(|row| {
-                Ok(Known {
-                    event_id: row.event_id,
-                    seq: row.seq,
-                    leaf: hash(&row.leaf_hash)?,
+            .map(|hole| {
+                let producer = hex_id(&hole.producer)
+                    .ok_or_else(|| LedgerError::Corrupt("a producer is no id".to_owned()))?;
+                Ok(Part {
+                    producer,
+                    origin: Position::new(hole.origin),
+                    first: Position::new(hole.first),
+                    last: Position::new(hole.last),
                 })
             })
             .collect()
     }
 
-    async fn store(&self, batch: &Batch) -> Result<(), LedgerError> {
-        let rows = AuditBatch {
-            entries: batch.entries.iter().map(entry).collect(),
-            heads: batch.heads.iter().map(head).collect(),
-            watermarks: batch
-                .watermarks
-                .iter()
-                .map(|(producer, at)| (producer.to_string(), at.get()))
-                .collect(),
-            alerts: batch
-                .alerts
-                .iter()
-                .map(|alert| raised(alert, batch))
-                .collect(),
-            at: batch.at,
-        };
-        let mut unit = self.0.begin_platform().await?;
-        unit.append_audit(&rows).await?;
+    async fn raise(&self, alerts: &[Alert], at: Timestamp) -> Result<(), LedgerError> {
+        let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
+        for alert in alerts {
+            unit.raise_audit_alert(&raised(alert, at)).await?;
+        }
         Ok(unit.commit().await?)
+    }
+
+    async fn lost(&self) -> Result<Lost, LedgerError> {
+        let lost = self.0.platform().lost_evidence().await?;
+        Ok(Lost {
+            alerts: lost.alerts,
+            oldest: lost.oldest.map(|alert| LostAlert {
+                id: alert.id,
+                kind: alert.kind,
+                detail: alert.detail,
+                raised_at: alert.raised_at,
+            }),
+        })
+    }
+
+    async fn acknowledge(
+        &self,
+        alert: Option<&EventId>,
+        at: Timestamp,
+    ) -> Result<u64, LedgerError> {
+        let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
+        let acknowledged = unit.acknowledge_lost_evidence(alert, at).await?;
+        unit.commit().await?;
+        Ok(acknowledged)
+    }
+
+    async fn retain(&self, before: Timestamp, now: Timestamp) -> Result<Retained, LedgerError> {
+        let mut retained = Retained::default();
+        for ahead in 0..=MONTHS_AHEAD {
+            let at = now.plus_seconds(ahead * MONTH_SECONDS);
+            let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
+            retained.created += u64::from(unit.ensure_audit_month(at).await?);
+            unit.commit().await?;
+        }
+        for month in self.0.platform().audit_months().await? {
+            if month.ends > before {
+                continue;
+            }
+            let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
+            retained.dropped += u64::from(unit.drop_audit_month(month.begins).await?);
+            unit.commit().await?;
+        }
+        let mut next = self.next_zone(None).await?;
+        while let Some(zone) = next {
+            retained.texts += self.remove_texts(&zone, before).await?;
+            next = self.next_zone(Some(&zone)).await?;
+        }
+        Ok(retained)
+    }
+
+    async fn retention_days(&self) -> Result<Option<i64>, LedgerError> {
+        let setting = self
+            .0
+            .platform()
+            .get_setting(SettingName::AuditRetentionDays)
+            .await?;
+        Ok(setting.map(|setting| setting.value))
     }
 
     async fn search(&self, zone: &ZoneId, search: &Search) -> Result<Vec<Record>, LedgerError> {
@@ -147,7 +248,7 @@ impl Ledger for StoreLedger {
                 at: signed.at,
             })
             .collect();
-        let mut unit = self.0.begin_platform().await?;
+        let mut unit = self.0.begin_platform_work(PlatformLane::Evidence).await?;
         unit.insert_audit_checkpoints(&rows).await?;
         Ok(unit.commit().await?)
     }
@@ -164,6 +265,64 @@ impl Ledger for StoreLedger {
             at: row.at,
         }))
     }
+}
+
+impl StoreLedger {
+    /// Takes the texts of a zone away in bounded steps, so that nobody waits long for the file.
+    async fn remove_texts(&self, zone: &ZoneId, before: Timestamp) -> Result<u64, LedgerError> {
+        let mut removed = 0;
+        loop {
+            let mut unit = self.0.begin(zone).await?;
+            let some = unit.remove_audit_texts(before, TEXTS_AT_ONCE).await?;
+            unit.commit().await?;
+            removed += some;
+            if some == 0 {
+                return Ok(removed);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn rows(batch: &Batch) -> AuditBatch {
+    let watermark = |(producer, at): &(ProducerId, Position)| (producer.to_string(), at.get());
+    AuditBatch {
+        entries: batch.entries.iter().map(entry).collect(),
+        heads: batch.heads.iter().map(head).collect(),
+        watermarks: batch.watermarks.iter().map(watermark).collect(),
+        parts: batch.parts.iter().map(part).collect(),
+        alerts: batch
+            .alerts
+            .iter()
+            .map(|alert| raised(alert, batch.at))
+            .collect(),
+        at: batch.at,
+    }
+}
+
+fn part(part: &Part) -> AuditPart {
+    AuditPart {
+        producer: part.producer.to_string(),
+        origin: part.origin.get(),
+        first: part.first.get(),
+        last: part.last.get(),
+    }
+}
+
+fn hex_id(text: &str) -> Option<ProducerId> {
+    let bytes = (0..32)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
+    let bytes: Option<Vec<u8>> = bytes.collect();
+    Some(ProducerId::from_bytes(bytes?.try_into().ok()?))
+}
+
+fn known(row: KnownAuditEvent) -> Result<Known, LedgerError> {
+    Ok(Known {
+        event_id: row.event_id,
+        seq: row.seq,
+        leaf: hash(&row.leaf_hash)?,
+    })
 }
 
 fn entry(entry: &Entry) -> AuditEntry {
@@ -198,14 +357,14 @@ fn head(head: &ChainHead) -> AuditHead {
     }
 }
 
-fn raised(alert: &Alert, batch: &Batch) -> AuditAlert {
+fn raised(alert: &Alert, at: Timestamp) -> AuditAlert {
     AuditAlert {
         zone_id: alert.zone_id.clone(),
         id: alert.id.clone(),
         kind: alert.kind.as_str().to_owned(),
         event_id: alert.event_id.clone(),
         detail: alert.detail.clone(),
-        raised_at: batch.at,
+        raised_at: at,
     }
 }
 

@@ -6,11 +6,11 @@ use caracal_core::Timestamp;
 use caracal_core::id::ZoneId;
 use sea_orm::Value;
 
-use super::{AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, TABLE, hour, signed};
+use super::{AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, TABLE, hour, signed};
 use crate::dialect::{Dialect, sqlite};
 use crate::error::StoreError;
 use crate::handle::PlatformUnit;
-use crate::sql::{Entity, params};
+use crate::sql::params;
 
 /// The most rows of one `INSERT`. Rows are inserted in powers of two up to it, so that there are few
 /// distinct statements and each stays prepared.
@@ -40,16 +40,7 @@ impl PlatformUnit {
             .await?;
         }
         for alert in &batch.alerts {
-            let values = params![
-                alert.zone_id,
-                alert.id,
-                alert.kind,
-                alert.event_id,
-                alert.detail,
-                alert.raised_at
-            ];
-            self.insert("audit_alerts", AuditAlert::COLUMNS, values)
-                .await?;
+            self.raise_audit_alert(alert).await?;
         }
         Ok(())
     }
