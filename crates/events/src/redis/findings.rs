@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use caracal_core::Timestamp;
 use fred::clients::{Client, WithOptions};
 use fred::interfaces::ClientLike;
 use fred::types::{ClusterHash, CustomCommand, InfoKind, Value};
@@ -72,6 +73,8 @@ pub struct ServerReport {
     pub server: String,
     /// Its version, of Valkey where it is one.
     pub version: String,
+    /// Its clock, where it tells.
+    pub clock: Option<Timestamp>,
     /// What should be otherwise.
     pub findings: Vec<ServerFinding>,
 }
@@ -121,9 +124,12 @@ impl Redis {
             findings.push(ServerFinding::DiskFails);
         }
         let version = general.get("valkey_version").cloned().unwrap_or(redis);
+        let clock = general.get("server_time_usec");
+        let clock = clock.and_then(|micros| micros.parse().ok());
         Ok(ServerReport {
             server,
             version,
+            clock: clock.map(Timestamp::from_micros),
             findings,
         })
     }
