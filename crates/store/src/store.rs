@@ -19,6 +19,7 @@ use crate::dialect::Dialect;
 use crate::dialect::postgres::{self, Pools, PostgresOptions, ReadPool, Scope, Turns};
 use crate::dialect::sqlite::{self, ACQUIRE_TIMEOUT, FileLock};
 use crate::error::{OpenError, StoreError};
+use crate::group::Groups;
 use crate::handle::{InZone, OnPlatform, PlatformReader, PlatformUnit, ZoneReader, ZoneUnit};
 use crate::migrate::{self, MIGRATIONS};
 use crate::outbox::Wakes;
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     database: Database,
     waiting: AtomicUsize,
     pub(crate) outbox: Arc<Notify>,
+    pub(crate) groups: Groups,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     audit_key: RwLock<Option<Arc<Secret<Vec<u8>>>>>,
@@ -46,7 +48,7 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 enum Database {
     Sqlite(SqliteFile),
-    Postgres(PostgresServer),
+    Postgres(Box<PostgresServer>),
 }
 
 /// A file that this process owns.
@@ -161,7 +163,7 @@ impl Store {
             wakes: Wakes::default(),
         };
         Ok(Self::new(
-            Database::Postgres(server),
+            Database::Postgres(Box::new(server)),
             version,
             clock,
             random,
@@ -179,6 +181,7 @@ impl Store {
                 database,
                 waiting: AtomicUsize::new(0),
                 outbox: Arc::new(Notify::new()),
+                groups: Groups::default(),
                 clock,
                 random,
                 audit_key: RwLock::new(None),

@@ -135,6 +135,6 @@ pub(crate) async fn row(
 
 /// Asks the server for an answer.
 pub(crate) async fn ping(readers: &ReadPool) -> Result<(), StoreError> {
-    let asked = readers.pool.execute("SELECT 1").await;
+    let asked = within(readers.patience, readers.pool.execute("SELECT 1")).await?;
     asked.map(|_| ()).map_err(|e| explain_sqlx("store", &e))
 }

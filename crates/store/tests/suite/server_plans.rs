@@ -9,7 +9,7 @@ use crate::world::{Backend, Place, World, connect, on};
 
 /// Rows of each large table, spread over [`ZONES`] zones.
 const ROWS: u32 = 8000;
-const ZONES: u32 = 40;
+const ZONES: u32 = 8;
 
 /// Large tables, and what is different in each row `n` of the many that are made like one that is
 /// there.

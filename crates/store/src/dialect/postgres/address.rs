@@ -78,6 +78,8 @@ pub(crate) fn read(options: &PostgresOptions) -> Result<Address, OpenError> {
     }
     Ok(Address {
         options: parsed
+            // No column is a float, and some poolers refuse the setting.
+            .extra_float_digits(None)
             .statement_cache_capacity(options.statement_cache)
             .disable_statement_logging(),
         connect_timeout,

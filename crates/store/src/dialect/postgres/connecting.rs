@@ -109,6 +109,16 @@ impl Connector {
         Ok(())
     }
 
+    /// The same for connections that never write.
+    fn reading(&self) -> Self {
+        let set = "SELECT set_config('default_transaction_read_only', 'on', false), ";
+        let greeting = self.greeting.replacen("SELECT ", set, 1);
+        Self {
+            greeting: greeting.into(),
+            ..self.clone()
+        }
+    }
+
     /// One connection for notifications, made when it is first wanted. It needs no role.
     pub(crate) fn listening(&self) -> PgPool {
         PgPoolOptions::new()
@@ -165,6 +175,7 @@ impl Pools {
         Ok(Self {
             readers: ReadPool {
                 pool: connector
+                    .reading()
                     .pool(options, reads)
                     .connect_lazy_with(connector.options.clone()),
                 patience,

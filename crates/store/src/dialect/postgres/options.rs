@@ -71,7 +71,7 @@ pub struct PostgresOptions {
     /// The most connections in the pools, at least 2: half of them for units, half for reads. The
     /// change feed takes two more.
     pub max_connections: u32,
-    /// Connections that are kept open when idle.
+    /// Connections of each half that are kept open when idle.
     pub min_connections: u32,
     /// How long a connection outside the pools may take, unless the URL says it.
     pub connect_timeout: Duration,
@@ -89,7 +89,12 @@ pub struct PostgresOptions {
     pub idle_in_transaction_timeout: Duration,
     /// Prepared statements kept for each connection; 0 where a pooler between does not keep them.
     pub statement_cache: usize,
+    /// The number of the advisory lock under which migrations run.
+    pub migration_lock: i64,
 }
+
+/// The number that migrations of this product lock unless told otherwise.
+const MIGRATION_LOCK: i64 = 4_732_518_903_281_471;
 
 impl PostgresOptions {
     /// The defaults for a database.
@@ -110,6 +115,7 @@ impl PostgresOptions {
             lock_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(30),
             statement_cache: 256,
+            migration_lock: MIGRATION_LOCK,
         }
     }
 

@@ -12,8 +12,6 @@ use crate::migrate::{Applied, Migration, checksum, refuse_unknown};
 
 const TABLE: &str = "schema_migrations";
 const ROLES: &str = include_str!("../../../migrations/postgres/roles.sql");
-/// One run at a time, over all databases' migrators of a server that know the number.
-const MIGRATION_LOCK: i64 = 4_732_518_903_281_471;
 /// How long a migration may wait for tables that are in use.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '30s'";
 
@@ -107,7 +105,7 @@ async fn run(
 ) -> Result<Vec<AppliedMigration>, OpenError> {
     let mut connection = Connector::for_migrations(options)?.connect().await?;
     let mut tx = connection.begin().await.map_err(|e| failed(&e))?;
-    let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+    let lock = format!("SELECT pg_advisory_xact_lock({})", options.migration_lock);
     execute(&mut tx, &lock).await?;
     refuse_foreign(&mut tx).await?;
     execute(&mut tx, LOCK_TIMEOUT).await?;
@@ -211,4 +209,56 @@ async fn execute(connection: &mut PgConnection, sql: &str) -> Result<(), OpenErr
 fn failed(error: &sqlx::Error) -> OpenError {
     let cause: StoreError = explain_sqlx(TABLE, error);
     OpenError::Store(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use caracal_testbed::Postgres;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
+
+    #[tokio::test]
+    async fn a_schema_of_an_earlier_build_is_brought_up_and_was_refused_before() {
+        let postgres = Postgres::shared().unwrap();
+        let database = postgres.database().unwrap();
+        let options = PostgresOptions::new(database.owner_url.clone());
+        for (newest, migration) in MIGRATIONS.iter().enumerate() {
+            let applied = run(&options, &MIGRATIONS[..=newest], NOW).await.unwrap();
+            assert_eq!(applied[0].version, migration.version);
+            assert_eq!(applied.len(), 1);
+            let pools = Pools::open(&options).await.unwrap();
+            let checked = check(&pools).await;
+            if newest + 1 < MIGRATIONS.len() {
+                assert!(
+                    matches!(checked, Err(OpenError::NotMigrated)),
+                    "{checked:?}"
+                );
+            } else {
+                assert_eq!(checked.unwrap(), migration.version);
+            }
+            pools.close().await;
+        }
+        postgres.drop_database(&database).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_nothing() {
+        const BROKEN: &[Migration] = &[Migration {
+            version: 1,
+            name: "broken",
+            sql: "CREATE TABLE half (n INT); SELECT nonsense",
+        }];
+        let postgres = Postgres::shared().unwrap();
+        let database = postgres.database().unwrap();
+        let options = PostgresOptions::new(database.owner_url.clone());
+        assert!(run(&options, BROKEN, NOW).await.is_err());
+        let left = postgres.psql(
+            &database.name,
+            "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'caracal%'",
+        );
+        assert_eq!(left.unwrap(), "0");
+        postgres.drop_database(&database).unwrap();
+    }
 }
