@@ -158,25 +158,30 @@ impl ZoneUnit {
         row: &AuthorityRecord,
     ) -> Result<(), StoreError> {
         self.own(TABLE, &row.zone_id)?;
-        self.insert(
-            TABLE,
+        self.insert(TABLE, AuthorityRecord::COLUMNS, values(row))
+            .await
+    }
+
+    /// Stores new records, all or none, in one statement.
+    pub(crate) async fn insert_authority_records<'r>(
+        &mut self,
+        rows: impl Iterator<Item = &'r AuthorityRecord>,
+    ) -> Result<(), StoreError> {
+        let mut all = Vec::new();
+        let mut marks = Vec::new();
+        for row in rows {
+            self.own(TABLE, &row.zone_id)?;
+            let values = values(row);
+            let marks_of_row = placeholders(all.len() + 2, values.len());
+            marks.push(format!("($1, {marks_of_row})"));
+            all.extend(values);
+        }
+        let sql = format!(
+            "INSERT INTO {TABLE} ({}) VALUES {}",
             AuthorityRecord::COLUMNS,
-            params![
-                row.id,
-                row.kind,
-                row.subject_id,
-                row.issuer,
-                row.application_id,
-                row.parent_id,
-                row.status,
-                row.expires_at,
-                row.authenticated_at,
-                row.created_at,
-                row.revoked_at,
-                row.revoked_reason
-            ],
-        )
-        .await
+            marks.join(", ")
+        );
+        self.execute(TABLE, sql, all).await.map(|_| ())
     }
 
     /// Revokes these records and every active record below them. Returns all that it revoked.
@@ -276,6 +281,24 @@ impl ZoneUnit {
         )
         .await
     }
+}
+
+/// The values of a record's columns behind its zone.
+fn values(row: &AuthorityRecord) -> Vec<Value> {
+    params![
+        row.id,
+        row.kind,
+        row.subject_id,
+        row.issuer,
+        row.application_id,
+        row.parent_id,
+        row.status,
+        row.expires_at,
+        row.authenticated_at,
+        row.created_at,
+        row.revoked_at,
+        row.revoked_reason
+    ]
 }
 
 impl<A: Access> OnPlatform<A> {

@@ -5,6 +5,8 @@
 //! that reads its own writes. A method written for both is one `impl` block, so the SQL of a read
 //! exists once.
 
+mod savepoint;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -23,6 +23,7 @@ mod dialect;
 pub mod entity;
 mod error;
 mod evidence;
+mod group;
 mod handle;
 mod idempotency;
 mod migrate;
@@ -58,6 +59,7 @@ pub use evidence::{
     AuditAlert, AuditBatch, AuditCheckpoint, AuditEntry, AuditHead, AuditKey, AuditMonth,
     AuditPart, AuditRecord, AuditSearch, AuditWalk, DecisionCounts, KnownAuditEvent, LostEvidence,
 };
+pub use group::UnitFuture;
 pub use handle::{
     Access, InZone, OnPlatform, PlatformReader, PlatformUnit, Reading, Writing, ZoneReader,
     ZoneUnit,

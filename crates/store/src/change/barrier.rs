@@ -105,7 +105,7 @@ impl Barrier {
             let result = source.read(round.zones()).await;
             pace.served(served, self.waiting());
             metrics::histogram!("caracal_barrier_batch_size").record(to_f64(served));
-            round.answer(result);
+            round.answer(&result);
         }
     }
 

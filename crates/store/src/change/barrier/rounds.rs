@@ -112,9 +112,9 @@ impl<W> Round<W> {
 
 impl Round<Reply> {
     /// Tells each caller its zone's position, or everybody why there is none.
-    pub(super) fn answer(self, result: Result<Vec<u64>, StoreError>) {
+    pub(super) fn answer(self, result: &Result<Vec<u64>, StoreError>) {
         for (zone, caller) in self.callers {
-            tell(caller, &result, zone);
+            tell(caller, result, zone);
         }
     }
 }

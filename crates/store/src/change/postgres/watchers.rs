@@ -30,36 +30,49 @@ const REST: Duration = Duration::from_millis(250);
 /// The watched zones.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    zones: RwLock<HashMap<ZoneId, watch::Sender<u64>>>,
+    zones: RwLock<HashMap<ZoneId, Watched>>,
     hearing: AtomicBool,
     /// The listener has become deaf, or hears again.
     turned: Notify,
 }
 
+/// A watched zone.
+#[derive(Debug)]
+struct Watched {
+    sender: watch::Sender<u64>,
+    /// A position of the zone has been read since somebody watches.
+    is_known: AtomicBool,
+    /// Notifications arrived when the first watcher came, so a change since then was announced.
+    heard: bool,
+}
+
 impl Watchers {
     pub(super) fn subscribe(&self, zone: &ZoneId) -> watch::Receiver<u64> {
         if let Some(watched) = self.zones.read().get(zone) {
-            return watched.subscribe();
+            return watched.sender.subscribe();
         }
         let mut zones = self.zones.write();
-        zones
-            .entry(zone.clone())
-            .or_insert_with(|| watch::Sender::new(0))
-            .subscribe()
+        let watched = zones.entry(zone.clone()).or_insert_with(|| Watched {
+            sender: watch::Sender::new(0),
+            is_known: AtomicBool::new(false),
+            heard: self.hearing.load(Ordering::SeqCst),
+        });
+        watched.sender.subscribe()
     }
 
     /// The barrier has read these positions. The first one that is known of a zone is where its
-    /// watchers began: they read the barrier after they subscribed.
+    /// watchers began: it wakes them only when a change before it may not have been announced.
     pub(super) fn read(&self, zones: &[ZoneId], positions: &[u64]) {
-        let watched = self.zones.read();
-        if watched.is_empty() {
+        let all = self.zones.read();
+        if all.is_empty() {
             return;
         }
         for (zone, position) in zones.iter().zip(positions) {
-            if let Some(sender) = watched.get(zone) {
-                sender.send_if_modified(|known| {
-                    let is_news = *known != 0 && *known < *position;
-                    *known = (*known).max(*position);
+            if let Some(watched) = all.get(zone) {
+                let is_first = !watched.is_known.swap(true, Ordering::SeqCst);
+                watched.sender.send_if_modified(|last| {
+                    let is_news = *last < *position && !(is_first && watched.heard);
+                    *last = (*last).max(*position);
                     is_news
                 });
             }
@@ -68,23 +81,22 @@ impl Watchers {
 
     /// Wakes who watches the zone, whatever its position.
     fn wake(&self, zone: &ZoneId) {
-        if let Some(sender) = self.zones.read().get(zone) {
-            sender.send_modify(|_| ());
+        if let Some(watched) = self.zones.read().get(zone) {
+            watched.sender.send_modify(|_| ());
         }
     }
 
-    /// The position that the zone's watchers were told; `None` when nobody watches.
-    fn told(&self, zone: &ZoneId) -> Option<u64> {
+    /// Whether somebody watches the zone, and then whether a position of it is known.
+    fn is_known(&self, zone: &ZoneId) -> Option<bool> {
         let zones = self.zones.read();
-        let sender = zones.get(zone).filter(|s| s.receiver_count() > 0)?;
-        let position = *sender.borrow();
-        Some(position)
+        let watched = zones.get(zone)?;
+        (watched.sender.receiver_count() > 0).then(|| watched.is_known.load(Ordering::SeqCst))
     }
 
     /// The zones that somebody watches; the others are forgotten.
-    fn watched(&self) -> Vec<ZoneId> {
+    pub(super) fn watched(&self) -> Vec<ZoneId> {
         let mut zones = self.zones.write();
-        zones.retain(|_, sender| sender.receiver_count() > 0);
+        zones.retain(|_, watched| watched.sender.receiver_count() > 0);
         zones.keys().cloned().collect()
     }
 
@@ -146,14 +158,14 @@ impl Shared {
     /// Changes of these zones were announced.
     async fn announced(self: &Arc<Self>, changed: &[String]) {
         let zones = changed.iter().filter_map(|zone| ZoneId::parse(zone).ok());
-        let told = zones.filter_map(|zone| Some((self.watchers.told(&zone)?, zone)));
-        let (new, known): (Vec<_>, Vec<_>) = told.partition(|(position, _)| *position == 0);
-        let zones = |some: &[(u64, ZoneId)]| some.iter().map(|(_, zone)| zone.clone()).collect();
-        self.look(zones(&known)).await;
-        self.look(zones(&new)).await;
+        let watched: Vec<(bool, ZoneId)> = zones
+            .filter_map(|zone| Some((self.watchers.is_known(&zone)?, zone)))
+            .collect();
+        self.look(watched.iter().map(|(_, zone)| zone.clone()).collect())
+            .await;
         // The first position that is known of a zone wakes nobody, but here is a change.
-        for (_, zone) in new {
-            self.watchers.wake(&zone);
+        for (_, zone) in watched.iter().filter(|(was_known, _)| !was_known) {
+            self.watchers.wake(zone);
         }
     }
 
@@ -176,4 +188,48 @@ impl Shared {
 async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let answer = tokio::time::timeout(ANSWER, asked).await;
     answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(number: usize) -> ZoneId {
+        format!("z-{number}").parse().unwrap()
+    }
+
+    #[test]
+    fn zones_that_nobody_watches_any_more_are_forgotten() {
+        let watchers = Watchers::default();
+        for number in 0..50 {
+            drop(watchers.subscribe(&zone(number)));
+        }
+        let kept = watchers.subscribe(&zone(7));
+        assert_eq!(watchers.watched(), [zone(7)]);
+        assert_eq!(watchers.zones.read().len(), 1);
+        drop(kept);
+    }
+
+    #[test]
+    fn the_first_position_that_is_known_of_a_zone_wakes_nobody_and_the_next_one_does() {
+        for first in [0, 5] {
+            let watchers = Watchers::default();
+            watchers.hears(true);
+            let watch = watchers.subscribe(&zone(1));
+            for (position, wakes) in [(first, false), (first, false), (6, true)] {
+                watchers.read(&[zone(1)], &[position]);
+                assert_eq!(watch.has_changed().unwrap(), wakes, "{position}");
+            }
+            assert_eq!(*watch.borrow(), 6);
+        }
+    }
+
+    #[test]
+    fn a_change_that_nobody_could_hear_of_wakes_whoever_came_before_it_was_read() {
+        let watchers = Watchers::default();
+        let watch = watchers.subscribe(&zone(1));
+        watchers.hears(true);
+        watchers.read(&[zone(1)], &[5]);
+        assert!(watch.has_changed().unwrap());
+    }
 }
