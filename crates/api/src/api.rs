@@ -55,8 +55,9 @@ pub struct ApiOptions {
     pub last_used_debounce: Duration,
     /// `API_MAX_RESOURCES_PER_ZONE`; 0 is no limit.
     pub max_resources_per_zone: u64,
-    /// `API_READY_OUTBOX_DEAD_MAX`: dead outbox messages beyond which the role is not ready.
-    pub ready_dead_outbox_max: u64,
+    /// `API_READY_OUTBOX_DEAD_MAX`: dead outbox messages beyond which the role is not ready. `None`: a
+    /// message that can't be published is looked after by alerts, and takes no replica out of service.
+    pub ready_dead_outbox_max: Option<u64>,
     /// `CONTROL_AUDIENCE`: the identifier of the control resource.
     pub control_audience: String,
     /// `TRUST_PROXY`: whether the peer is what the nearest proxy says.
@@ -74,7 +75,7 @@ impl Default for ApiOptions {
             rates: RateLimits::default(),
             last_used_debounce: Duration::from_secs(60),
             max_resources_per_zone: 100_000,
-            ready_dead_outbox_max: 0,
+            ready_dead_outbox_max: None,
             control_audience: "caracal-control".to_owned(),
             trust_proxy: false,
         }
@@ -323,22 +324,23 @@ impl Readiness for ReadyCheck {
         if api.draining.load(Ordering::SeqCst) {
             return Err(NotReady::draining());
         }
-        let unreachable = |_| NotReady::with_dependency("store_unreachable", "store");
+        let (store, reason) = api.store.readiness_names();
+        let unreachable = |_| NotReady::with_dependency(reason, store);
         api.store.ping().await.map_err(unreachable)?;
         let needed = api.dependencies.check().await;
         needed.map_err(|(name, reason)| NotReady::with_dependency(reason, name))?;
         let outbox = api.store.platform().outbox_stats().await;
-        let outbox =
-            outbox.map_err(|_| NotReady::with_dependency("outbox_unreachable", "store"))?;
-        let limit = api.options.ready_dead_outbox_max;
+        let outbox = outbox.map_err(|_| NotReady::with_dependency("outbox_unreachable", store))?;
         let dead = u64::try_from(outbox.count(OutboxStatus::Dead)).unwrap_or(0);
-        if dead > limit {
-            let mut not_ready = NotReady::with_dependency("outbox_dead_messages", "store");
-            not_ready.body["deadCount"] = json!(dead);
-            not_ready.body["limit"] = json!(limit);
-            return Err(not_ready);
+        match api.options.ready_dead_outbox_max {
+            Some(limit) if dead > limit => {
+                let mut not_ready = NotReady::with_dependency("outbox_dead_messages", store);
+                not_ready.body["deadCount"] = json!(dead);
+                not_ready.body["limit"] = json!(limit);
+                Err(not_ready)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn ready_body(&self) -> Value {

@@ -274,6 +274,15 @@ impl Store {
         Arc::clone(&self.inner.outbox)
     }
 
+    /// What readiness calls the store: the dependency, and the reason when it does not answer.
+    #[must_use]
+    pub fn readiness_names(&self) -> (&'static str, &'static str) {
+        match &self.inner.database {
+            Database::Sqlite(_) => ("store", "store_unreachable"),
+            Database::Postgres(_) => ("postgres", "postgres_unreachable"),
+        }
+    }
+
     /// Whether the store answers.
     ///
     /// # Errors

@@ -237,7 +237,8 @@ impl fmt::Debug for Sts {
 impl Readiness for Sts {
     async fn check(&self) -> Result<(), NotReady> {
         let store = self.store.ping().await;
-        store.map_err(|_| NotReady::with_reason("store_unreachable"))?;
+        let (_, unreachable) = self.store.readiness_names();
+        store.map_err(|_| NotReady::with_reason(unreachable))?;
         let journal = self.journal.gauges(self.clock.now());
         if journal.dropped > 0 {
             return Err(NotReady::with_reason("audit_evidence_lost"));

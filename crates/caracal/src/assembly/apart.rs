@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use caracal_audit::{Audit, AuditParts, RedisQueue, Source, StoreLedger};
 use caracal_core::id::EventId;
 use caracal_core::{Clock, Random, Secret};
@@ -25,8 +24,8 @@ use caracal_store::{OpenError, ServiceRole, Store, StoreError};
 use caracal_sts::{GatewayLeg, Sts};
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Footing, Ground};
-use super::listeners::Listeners;
+use super::ground::{Footing, Ground, api_routers};
+use super::listeners::{Listeners, Routers};
 use super::shared::{
     AuditStream, OwnEvidence, RedisNeeded, SharedMarks, SharedNonces, StoredEvidence,
 };
@@ -163,8 +162,8 @@ impl<'a> Process<'a> {
             nonces: Arc::new(SharedNonces(RedisNonces::new(self.redis.clone()))),
         });
         self.working.extend(sts.spawn_jobs(self.jobs.clone()));
-        let router = ground.sts_router(&sts, leg);
-        self.serve(Role::Sts, router, listeners);
+        let routers = ground.sts_routers(&sts, leg);
+        self.serve(Role::Sts, routers, listeners);
         self.sts = Some(sts);
         Ok(())
     }
@@ -184,8 +183,8 @@ impl<'a> Process<'a> {
             .ground
             .gateway(footing, journal, listeners, (keys, sts), Some(marks));
         self.working.extend(gateway.spawn_jobs(self.jobs.clone()));
-        self.serving
-            .extend(listeners.serve_gateway(gateway, self.stop_listeners.clone()));
+        let serving = listeners.serve_gateway(self.ground.settings, gateway, &self.stop_listeners);
+        self.serving.extend(serving);
         Ok(())
     }
 
@@ -204,7 +203,7 @@ impl<'a> Process<'a> {
             .await?;
         self.working.extend(api.spawn_jobs(self.jobs.clone()));
         self.publish_outbox(footing.store)?;
-        self.serve(Role::Api, api.router(), listeners);
+        self.serve(Role::Api, api_routers(&api), listeners);
         Ok(())
     }
 
@@ -222,8 +221,8 @@ impl<'a> Process<'a> {
             .coordinator(&footing, keys, self.keys.as_deref())?;
         self.working.extend(coordinator.spawn_jobs(&self.jobs));
         self.publish_outbox(footing.store)?;
-        let router = self.ground.coordinator_router(&coordinator);
-        self.serve(Role::Coordinator, router, listeners);
+        let routers = self.ground.coordinator_routers(&coordinator);
+        self.serve(Role::Coordinator, routers, listeners);
         Ok(())
     }
 
@@ -262,8 +261,8 @@ impl<'a> Process<'a> {
                 }
             }
         }));
-        let router = ground.audit_router(&audit);
-        self.serve(Role::Audit, router, listeners);
+        let routers = ground.audit_routers(&audit);
+        self.serve(Role::Audit, routers, listeners);
         Ok(())
     }
 
@@ -282,9 +281,9 @@ impl<'a> Process<'a> {
         Ok(())
     }
 
-    fn serve(&mut self, role: Role, router: Router, listeners: &mut Listeners) {
+    fn serve(&mut self, role: Role, routers: Routers, listeners: &mut Listeners) {
         let settings = self.ground.settings;
-        let serving = listeners.serve(settings, role, router, &self.stop_listeners);
+        let serving = listeners.serve(settings, role, routers, &self.stop_listeners);
         self.serving.extend(serving);
     }
 

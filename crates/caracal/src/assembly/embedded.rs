@@ -13,7 +13,7 @@ use caracal_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::EvidenceOf;
-use super::ground::{Footing, Ground};
+use super::ground::{Footing, Ground, api_routers};
 use super::listeners::Listeners;
 use super::stack::{Stack, spawn_upkeep};
 use super::{StartError, options, outbox};
@@ -80,16 +80,16 @@ pub(crate) async fn start(
 
     let addresses = listeners.addresses();
     let routers = [
-        (Role::Api, api.router()),
-        (Role::Sts, ground.sts_router(&sts, None)),
-        (Role::Audit, ground.audit_router(&audit)),
-        (Role::Coordinator, ground.coordinator_router(&coordinator)),
+        (Role::Api, api_routers(&api)),
+        (Role::Sts, ground.sts_routers(&sts, None)),
+        (Role::Audit, ground.audit_routers(&audit)),
+        (Role::Coordinator, ground.coordinator_routers(&coordinator)),
     ];
     let mut serving = Vec::new();
     for (role, router) in routers {
         serving.extend(listeners.serve(settings, role, router, &stop_listeners));
     }
-    serving.extend(listeners.serve_gateway(gateway, stop_listeners.clone()));
+    serving.extend(listeners.serve_gateway(settings, gateway, &stop_listeners));
     Ok(Stack {
         addresses,
         issuer: ground.issuer,

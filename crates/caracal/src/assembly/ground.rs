@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use caracal_api::{Api, ApiParts, EvidenceBarrier};
 use caracal_audit::Audit;
 use caracal_coordinator::Coordinator;
@@ -18,7 +17,7 @@ use caracal_store::{Authority, Store};
 use caracal_sts::{GatewayLeg, Sts, StsDependencies};
 
 use super::adapters::KeysOf;
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Routers};
 use super::{StartError, options};
 use crate::config::Settings;
 
@@ -83,7 +82,7 @@ impl Ground<'_> {
     }
 
     /// The STS's routes; with a `leg` it hears Gateways in other processes.
-    pub(super) fn sts_router(&self, sts: &Arc<Sts>, leg: Option<GatewayLeg>) -> Router {
+    pub(super) fn sts_routers(&self, sts: &Arc<Sts>, leg: Option<GatewayLeg>) -> Routers {
         let figures = sts.clone();
         let ops = Ops {
             readiness: self.ready(sts.clone()),
@@ -92,11 +91,13 @@ impl Ground<'_> {
             metrics: self.metrics.clone(),
             json: Some(Arc::new(move || figures.metrics_json())),
         };
-        let router = match leg {
-            Some(leg) => sts.router_for_gateways(leg),
-            None => sts.router(),
-        };
-        router.merge(ops.routes())
+        Routers {
+            service: match leg {
+                Some(leg) => sts.router_for_gateways(leg),
+                None => sts.router(),
+            },
+            operations: ops.routes(),
+        }
     }
 
     pub(super) fn coordinator(
@@ -115,9 +116,11 @@ impl Ground<'_> {
         ))
     }
 
-    pub(super) fn coordinator_router(&self, coordinator: &Arc<Coordinator>) -> Router {
-        let ops = coordinator.ops_router(self.metrics.clone());
-        coordinator.router().merge(ops)
+    pub(super) fn coordinator_routers(&self, coordinator: &Arc<Coordinator>) -> Routers {
+        Routers {
+            service: coordinator.router(),
+            operations: coordinator.ops_router(self.metrics.clone()),
+        }
     }
 
     pub(super) fn gateway(
@@ -174,7 +177,7 @@ impl Ground<'_> {
         Ok(api)
     }
 
-    pub(super) fn audit_router(&self, audit: &Audit) -> Router {
+    pub(super) fn audit_routers(&self, audit: &Audit) -> Routers {
         let ops = Ops {
             readiness: self.ready(audit.readiness()),
             health_body: None,
@@ -182,15 +185,12 @@ impl Ground<'_> {
             metrics: self.metrics.clone(),
             json: Some(audit.json_metrics()),
         };
-        audit
-            .router(self.settings.secret("AUDIT_ADMIN_TOKEN"))
-            .merge(ops.routes())
-            .layer(Observed::new(
-                "audit",
-                self.clock.clone(),
-                self.random.clone(),
-                false,
-            ))
+        let observed = Observed::new("audit", self.clock.clone(), self.random.clone(), false);
+        let service = audit.router(self.settings.secret("AUDIT_ADMIN_TOKEN"));
+        Routers {
+            service: service.layer(observed.clone()),
+            operations: ops.routes().layer(observed),
+        }
     }
 
     /// Signs the admin audit chain with the audit key, where there is one.
@@ -200,5 +200,12 @@ impl Ground<'_> {
             Some(Ok(key)) => store.with_admin_audit_key(key.into()),
             _ => store,
         }
+    }
+}
+
+pub(super) fn api_routers(api: &Arc<Api>) -> Routers {
+    Routers {
+        service: api.service_router(),
+        operations: api.operations_router(),
     }
 }

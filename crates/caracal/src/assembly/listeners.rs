@@ -15,8 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::config::{Role, Settings};
 
+/// A role's routes.
+pub(super) struct Routers {
+    pub(super) service: Router,
+    /// Health, readiness and metrics.
+    pub(super) operations: Router,
+}
+
 /// The bound listeners.
-pub(super) struct Listeners(BTreeMap<Role, TcpListener>);
+pub(super) struct Listeners {
+    roles: BTreeMap<Role, TcpListener>,
+    /// For operational routes alone, where they have a port of their own.
+    operations: Option<TcpListener>,
+}
 
 impl Listeners {
     pub(super) async fn bind(
@@ -36,51 +47,94 @@ impl Listeners {
                     })?;
             listeners.insert(role, listener);
         }
-        Ok(Self(listeners))
+        let operations = match (settings.operations(), roles.first()) {
+            (Some(address), Some(role)) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| StartError::Operations {
+                    role: *role,
+                    address,
+                    source,
+                })?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            roles: listeners,
+            operations,
+        })
     }
 
     pub(super) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
         let address = |(role, listener): (&Role, &TcpListener)| {
             Some((role.name().to_owned(), listener.local_addr().ok()?))
         };
-        self.0.iter().filter_map(address).collect()
+        self.roles.iter().filter_map(address).collect()
     }
 
     /// The port that a role listens on, or would listen on.
     pub(super) fn port(&self, role: Role) -> u16 {
         let bound = self
-            .0
+            .roles
             .get(&role)
             .and_then(|listener| listener.local_addr().ok());
         bound.map_or(role.port(), |address| address.port())
     }
 
-    /// Serves what speaks HTTP through a router.
+    /// Whether operational routes have a port of their own.
+    pub(super) fn has_operations(&self) -> bool {
+        self.operations.is_some()
+    }
+
+    /// Serves what speaks HTTP through routers: on one port, or operations on their own.
     pub(super) fn serve(
         &mut self,
         settings: &Settings,
         role: Role,
-        router: Router,
+        routers: Routers,
         stop: &CancellationToken,
-    ) -> Option<JoinHandle<()>> {
-        let listener = self.0.remove(&role)?;
+    ) -> Vec<JoinHandle<()>> {
+        let Some(listener) = self.roles.remove(&role) else {
+            return Vec::new();
+        };
         let options = options(settings, role);
-        let serving = caracal_http::serve(listener, router, options, stop.clone());
-        Some(tokio::spawn(serving))
+        let serve = |listener, router| {
+            tokio::spawn(caracal_http::serve(listener, router, options, stop.clone()))
+        };
+        match self.operations.take() {
+            Some(own) => vec![
+                serve(listener, routers.service),
+                serve(own, routers.operations),
+            ],
+            None => vec![serve(listener, routers.service.merge(routers.operations))],
+        }
     }
 
     /// Serves the Gateway, which reads heads itself.
     pub(super) fn serve_gateway(
         &mut self,
+        settings: &Settings,
         gateway: Arc<Gateway>,
-        stop: CancellationToken,
-    ) -> Option<JoinHandle<()>> {
-        let listener = self.0.remove(&Role::Gateway)?;
-        Some(tokio::spawn(async move {
+        stop: &CancellationToken,
+    ) -> Vec<JoinHandle<()>> {
+        let Some(listener) = self.roles.remove(&Role::Gateway) else {
+            return Vec::new();
+        };
+        let mut serving = Vec::new();
+        if let Some(own) = self.operations.take() {
+            serving.push(tokio::spawn(caracal_http::serve(
+                own,
+                gateway.operations_router(),
+                options(settings, Role::Gateway),
+                stop.clone(),
+            )));
+        }
+        let stop = stop.clone();
+        serving.push(tokio::spawn(async move {
             if let Err(error) = gateway.serve(listener, stop).await {
                 tracing::error!(%error, "the Gateway does not serve");
             }
-        }))
+        }));
+        serving
     }
 }
 

@@ -38,6 +38,12 @@ pub(crate) enum StartError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("{role} can't serve operations on {address}: {source}; CARACAL_OPS_PORT moves them")]
+    Operations {
+        role: Role,
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Setup(String),
 }

@@ -299,6 +299,7 @@ pub(super) fn gateway(settings: &Settings, issuer: &str, listeners: &Listeners) 
         upstream_host_allowlist: settings.list("UPSTREAM_HOST_ALLOWLIST"),
         extra_ca_file: settings.path("CARACAL_TLS_EXTRA_CA_FILE"),
         trust_proxy: settings.flag("TRUST_PROXY"),
+        operations_on_service_port: !listeners.has_operations(),
         own_ports: Role::ALL
             .into_iter()
             .map(|role| listeners.port(role))
@@ -323,8 +324,9 @@ pub(super) fn api(settings: &Settings) -> ApiOptions {
         last_used_debounce: seconds("ADMIN_TOKEN_LAST_USED_DEBOUNCE_SEC"),
         max_resources_per_zone: u64::try_from(settings.integer("API_MAX_RESOURCES_PER_ZONE"))
             .unwrap_or(0),
-        ready_dead_outbox_max: u64::try_from(settings.integer("API_READY_OUTBOX_DEAD_MAX"))
-            .unwrap_or(0),
+        ready_dead_outbox_max: settings
+            .text("API_READY_OUTBOX_DEAD_MAX")
+            .map(|_| u64::try_from(settings.integer("API_READY_OUTBOX_DEAD_MAX")).unwrap_or(0)),
         control_audience: settings
             .text("CONTROL_AUDIENCE")
             .unwrap_or_default()

@@ -59,7 +59,11 @@ impl ReplayMarks for SharedMarks {
 
     async fn check(&self) -> Result<(), MarksUnavailable> {
         match self.0.check().await {
-            Ok(_) => Ok(()),
+            Ok(None) => Ok(()),
+            // A Gateway that still refuses every mandate must not get traffic.
+            Ok(Some(left)) => Err(MarksUnavailable(format!(
+                "the server is new: mandates are refused for {left:.1?}"
+            ))),
             Err(error) => Err(MarksUnavailable(error.to_string())),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -187,6 +187,9 @@ impl Settings {
                 ),
             }
         }
+        if self.text("CARACAL_OPS_PORT").is_some() && roles.len() != 1 {
+            defects.push("CARACAL_OPS_PORT: only for a role alone".into());
+        }
         if roles.contains(&Role::Gateway) {
             let budget = self.duration("STS_TIMEOUT") + self.duration("UPSTREAM_TIMEOUT");
             if self.duration("READ_TIMEOUT") <= budget {
@@ -290,18 +293,29 @@ impl Settings {
         self.text(name).map(PathBuf::from)
     }
 
-    /// Where the role listens.
-    pub(crate) fn listen(&self, role: Role) -> SocketAddr {
-        let moved = self
-            .text(role.listen_variable())
-            .and_then(|text| text.parse().ok());
+    /// Where operational routes are served, when not on the role's own port.
+    pub(crate) fn operations(&self) -> Option<SocketAddr> {
+        let port = u16::try_from(self.integer("CARACAL_OPS_PORT")).unwrap_or(0);
+        self.text("CARACAL_OPS_PORT")
+            .map(|_| SocketAddr::new(self.host(), port))
+    }
+
+    fn host(&self) -> IpAddr {
         let host = self.text("HOST").and_then(|host| host.parse().ok());
         let any = if self.mode.is_published() {
             [0, 0, 0, 0]
         } else {
             [127, 0, 0, 1]
         };
-        moved.unwrap_or_else(|| SocketAddr::new(host.unwrap_or_else(|| any.into()), role.port()))
+        host.unwrap_or_else(|| any.into())
+    }
+
+    /// Where the role listens.
+    pub(crate) fn listen(&self, role: Role) -> SocketAddr {
+        let moved = self
+            .text(role.listen_variable())
+            .and_then(|text| text.parse().ok());
+        moved.unwrap_or_else(|| SocketAddr::new(self.host(), role.port()))
     }
 }
 

@@ -228,6 +228,7 @@ const fn file(
 pub(crate) static VARIABLES: &[Variable] = &[
     row("CARACAL_MODE", ALL, Word(&["dev", "rc", "stable"]), Optional, "Deployment mode. Unset: stable for `serve`, dev for `up`."),
     row("PORT", ALL, Integer { min: 1, max: 65_535 }, Optional, "The role's own port; any other value is refused. Only for a role alone."),
+    row("CARACAL_OPS_PORT", ALL, Integer { min: 1, max: 65_535 }, Optional, "Moves health, readiness and metrics to a port of their own. Only for a role alone."),
     row("HOST", ALL, Text, Optional, "Listen address. Unset: 0.0.0.0 in rc and stable, 127.0.0.1 in dev."),
     row("CARACAL_API_LISTEN", &[Api], Listen, Optional, "Moves the Admin API's listener."),
     row("CARACAL_COORDINATOR_LISTEN", &[Coordinator], Listen, Optional, "Moves the Coordinator's listener."),
@@ -328,7 +329,7 @@ pub(crate) static VARIABLES: &[Variable] = &[
     row("ADMIN_AUTH_FAIL_LIMIT_PER_MIN", &[Api], COUNT, Default("60"), "Failed authentications a minute from one address; 0 is off."),
     row("ADMIN_TOKEN_LAST_USED_DEBOUNCE_SEC", &[Api], COUNT, Default("60"), "Pause between two updates of a token's last use."),
     row("API_MAX_RESOURCES_PER_ZONE", &[Api], COUNT, Default("100000"), "Resources of a zone; 0 is off."),
-    row("API_READY_OUTBOX_DEAD_MAX", &[Api], COUNT, Default("0"), "Parked outbox rows that readiness tolerates."),
+    row("API_READY_OUTBOX_DEAD_MAX", &[Api], COUNT, Optional, "Parked outbox rows beyond which the role is not ready. Unset: they are reported by metrics alone."),
     row("API_ENABLE_DOCS", &[Api], Flag, Optional, "API documentation, in dev only."),
 
     row("REQUEST_TIMEOUT_MS", PLANE, POSITIVE, Default("30000"), "Longest time of one request."),

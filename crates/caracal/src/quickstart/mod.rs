@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use caracal_core::Secret;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::CommandResult;
@@ -24,6 +24,13 @@ use crate::up;
 
 /// Life of the tour's Sessions and delegation, seconds.
 const LIFE: i64 = 600;
+
+/// The event that ends a call's trail.
+const LAST_EVENT: &str = "gateway_resource_request";
+
+/// How long evidence may take from its role to the store, and how often the tour looks.
+const STORED: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What one attempt must answer, and what it did.
 #[derive(Debug)]
@@ -226,10 +233,28 @@ async fn refuse(
     Ok(denials)
 }
 
+/// The events of a call. Where roles run apart they are stored a moment after the call.
 async fn trail(world: &World, request_id: &str) -> Result<Vec<Value>, TourError> {
     let path = format!("/v1/zones/{}/audit/by-request/{request_id}", world.zone);
-    match world.admin(Method::GET, &path, &Value::Null).await? {
-        Value::Array(events) => Ok(events),
-        _ => Ok(vec![json!({})]),
+    let deadline = tokio::time::Instant::now() + STORED;
+    loop {
+        let whole = match world.admin(Method::GET, &path, &Value::Null).await {
+            Ok(Value::Array(events)) => {
+                let ended = events.iter().any(|event| event["event_type"] == LAST_EVENT);
+                ended.then_some(Ok(events))
+            }
+            Ok(_) => Some(Ok(vec![json!({})])),
+            Err(TourError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => None,
+            Err(error) => Some(Err(error)),
+        };
+        match whole {
+            Some(trail) => return trail,
+            None if tokio::time::Instant::now() >= deadline => {
+                return Err(TourError::Unusable(format!(
+                    "the evidence of {request_id} is not stored; does the Audit role run?"
+                )));
+            }
+            None => tokio::time::sleep(LOOK).await,
+        }
     }
 }
