@@ -85,14 +85,11 @@ def test_a_resource_server_refuses_a_descendant_of_what_was_revoked(plant, backe
     third = orchard.start()
     below = Chain(first.target, third, orchard.delegate(first.target, third, ttl_seconds=300))
     mandate = forwarded_by(orchard, below)
-    other = forwarded_by(orchard, orchard.chain())
     backend.poll()
     assert verdict(orchard, backend, mandate).error is None
 
     answered(orchard.revoke(first.edge), 200)
     eventually(lambda: refuses(orchard, backend, mandate), "the refusal of the descendant")
-    # A revoked delegation ends every delegated mandate of before; a new one passes.
-    assert verdict(orchard, backend, other).error is not None
     fresh = forwarded_by(orchard, orchard.chain())
     assert verdict(orchard, backend, fresh).error is None
 

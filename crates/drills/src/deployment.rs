@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caracal::role_process::{RoleCommand, RoleProcess};
 use caracal_core::{Secret, SystemRandom, random};
@@ -13,16 +13,20 @@ use tempfile::TempDir;
 
 use crate::DrillError;
 use crate::balancer::Balancer;
-use crate::load::Services;
+use crate::history::History;
+use crate::load::{Load, Services};
 use crate::upstream::Upstream;
 use crate::wire::Wire;
-use crate::zone::Tokens;
+use crate::zone::{Tokens, Zone};
 
 /// Replicas of each role.
 pub(crate) const REPLICAS: usize = 2;
 
 /// Longest wait for a replica to be ready.
 const START: Duration = Duration::from_secs(60);
+
+/// So long nothing is refused in a deployment that has settled.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// Limits that a load from one address would hit, and times that suit a drill.
 const SETTINGS: [(&str, &str); 14] = [
@@ -169,7 +173,26 @@ impl Deployment {
         for role in Role::ALL {
             deployment.ready(role).await?;
         }
+        deployment.settle().await?;
         Ok(deployment)
+    }
+
+    /// Waits until nothing is refused any more: a Redis without a past refuses, for some seconds, every
+    /// mandate that it might have forgotten.
+    async fn settle(&self) -> Result<(), DrillError> {
+        let upstream = format!("http://{}", self.upstream.address());
+        let zone = Zone::plant(&self.service(Role::Api), &self.tokens, "settle", &upstream).await?;
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            let history = History::new();
+            let load = Load::start(zone.clone(), self.services(), history.clone(), 1);
+            tokio::time::sleep(SETTLED).await;
+            load.finish().await;
+            if history.written().is_untroubled() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn shared_variables(&self, database: &Database) -> BTreeMap<String, String> {
@@ -299,7 +322,8 @@ impl Deployment {
         for number in 0..REPLICAS {
             let replica = self.replicas.get_mut(&(role, number));
             if let Some(process) = replica.and_then(|replica| replica.process.as_mut()) {
-                process.ready(START).await?;
+                let ready = process.ready(START).await;
+                ready.map_err(|e| DrillError::Start(e, self.log_tails()))?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What happened, as clients saw it: every request with its begin, its end and its answer, and every
 //! fault. The checker reads nothing else but this, the upstream's book and the exported evidence.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,31 @@ impl History {
 }
 
 impl Written {
+    /// Whether calls passed, and none that was sent once was refused before its chain was revoked.
+    pub(crate) fn is_untroubled(&self) -> bool {
+        let mut revoked = BTreeSet::new();
+        for record in &self.records {
+            if let Action::Revoke { chain } = &record.action {
+                revoked.insert((*chain, record.begin));
+            }
+        }
+        let ended = |chain: u64, at: Duration| revoked.iter().any(|(c, b)| *c == chain && *b < at);
+        let mut passed = false;
+        for record in &self.records {
+            if record.outcome.is_trouble() {
+                return false;
+            }
+            if let Action::Call { chain, again, .. } = &record.action {
+                let refused = record.outcome.is_refusal();
+                if refused && !again && !ended(*chain, record.end) {
+                    return false;
+                }
+                passed |= record.outcome.is_success();
+            }
+        }
+        passed
+    }
+
     pub(crate) fn when(&self, fact: &Fact) -> Option<Duration> {
         self.facts
             .iter()

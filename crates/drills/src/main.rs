@@ -49,6 +49,8 @@ pub(crate) enum DrillError {
     Testbed(#[from] TestbedError),
     #[error(transparent)]
     Role(#[from] RoleProcessError),
+    #[error("{0}\n{1}")]
+    Start(RoleProcessError, String),
 }
 
 /// Fault drills on a deployment of two replicas of each role.
