@@ -33,6 +33,9 @@ const SECRETS: [(&str, &str); 11] = [
     ("auditAdminToken", "AUDIT_ADMIN_TOKEN"),
 ];
 
+/// File in `secrets/` that the operator makes while a key is being rotated, and its variable.
+const PREVIOUS_KEK: (&str, &str) = ("secretStoreKekPrevious", "SECRET_STORE_KEK_PREVIOUS");
+
 const OPERATOR_FILE: &str = "\
 # Settings of the embedded stack: NAME=value, one a line. Variables of the process win.
 # `caracal config print --schema` lists every name.
@@ -111,6 +114,11 @@ impl Home {
             .ok_or(HomeError::Nowhere)
     }
 
+    /// The directory at a path.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -173,6 +181,11 @@ impl Home {
                 environment.set_default(&format!("{variable}_FILE"), path);
             }
         }
+        let previous = self.secret_path(PREVIOUS_KEK.0);
+        if environment.get(PREVIOUS_KEK.1).is_none() && previous.exists() {
+            let name = format!("{}_FILE", PREVIOUS_KEK.1);
+            environment.set_default(&name, previous.to_string_lossy());
+        }
         environment.set_default("AUDIT_REPLAY_DIR", self.journal().to_string_lossy());
     }
 
@@ -233,14 +246,10 @@ impl Home {
     }
 
     fn directory(&self, path: &Path) -> Result<(), HomeError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| HomeError::Io {
-                path: path.to_owned(),
-                source,
-            })
+        private_directory(path).map_err(|source| HomeError::Io {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     pub(crate) fn open_private(&self, path: &Path, append: bool) -> Result<File, HomeError> {
@@ -282,6 +291,14 @@ impl Home {
             source,
         })
     }
+}
+
+/// Makes a directory that only its owner may enter, and those above it.
+pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]

@@ -3,15 +3,23 @@
 //! The library exists for the binary and for the black-box tests beside it; it is no public API.
 
 mod assembly;
+mod backup;
 pub mod bench;
 mod cli;
 pub mod client;
 mod config;
+mod deployment;
+mod doctor;
 mod down;
 mod evidence_tools;
+mod healthcheck;
 mod home;
 mod logging;
+mod migrate;
+mod outbox_tools;
 mod quickstart;
+mod reseal;
+mod restore;
 pub mod role_process;
 mod serve;
 pub mod stack_process;
@@ -28,7 +36,7 @@ use std::process::ExitCode;
 use caracal_core::Mode;
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigAction, PolicyAction};
+use crate::cli::{Cli, Command, ConfigAction, PolicyAction, SecretsAction};
 use crate::config::{Environment, Settings};
 use crate::home::Home;
 
@@ -103,6 +111,15 @@ fn run(command: Command, environment: &Environment) -> CommandResult {
         Command::Quickstart(args) => block_on(quickstart::run(environment, &args)),
         Command::Bench(args) => block_on(bench::run(environment, &args)),
         Command::Serve { roles } => serve::serve(environment, &cli::role_set(&roles)),
+        Command::Healthcheck(args) => block_on(healthcheck::run(environment, &args)),
+        Command::Migrate(args) => block_on(migrate::run(environment, &args)),
+        Command::Doctor(args) => block_on(doctor::run(environment, &args)),
+        Command::Secrets {
+            action: SecretsAction::Reseal(args),
+        } => block_on(reseal::run(environment, &args)),
+        Command::Backup(args) => block_on(backup::run(environment, &args)),
+        Command::Outbox { action } => block_on(outbox_tools::run(environment, action)),
+        Command::Restore(args) => block_on(restore::run(environment, &args)),
         Command::Config {
             action: ConfigAction::Print { schema: true, .. },
         } => {

@@ -20,6 +20,13 @@ pub(crate) struct Probe {
     detail: String,
 }
 
+impl Probe {
+    /// Which role, and what it answered.
+    pub(crate) fn sentence(&self) -> String {
+        format!("{} {}", self.role.name(), self.detail)
+    }
+}
+
 /// Probes every role, where the running stack listens or at the usual ports.
 pub(crate) async fn probe(home: Option<&Home>, ready: bool) -> Vec<Probe> {
     let client = Client::new(PROBE);
