@@ -29,7 +29,8 @@ pub use keep::{AuditKey, AuditMonth, LostEvidence};
 pub use parts::AuditPart;
 pub use search::{AuditSearch, AuditWalk};
 
-const TABLE: &str = "audit_events";
+/// Statements of a zone on it are read in the order of its indexes.
+pub(crate) const TABLE: &str = "audit_events";
 
 /// An event to be stored at its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

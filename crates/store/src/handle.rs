@@ -20,6 +20,7 @@ use crate::dialect::Dialect;
 use crate::dialect::postgres::{self, Scope};
 use crate::dialect::sqlite;
 use crate::error::StoreError;
+use crate::evidence;
 use crate::page::{Cursor, Page, Slice};
 use crate::sql::{Bind, Entity, Row, Where, params, placeholders};
 use crate::store::{Inner, Readers, WriterTurn};
@@ -273,7 +274,11 @@ impl<A: Access> InZone<A> {
         values: Vec<Value>,
     ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = self.statement(sql.into(), values);
-        let scope = Scope::Zone(&self.zone);
+        let scope = if table == evidence::TABLE {
+            Scope::Evidence(&self.zone)
+        } else {
+            Scope::Zone(&self.zone)
+        };
         self.access.rows(&self.inner, scope, table, statement).await
     }
 

@@ -129,12 +129,12 @@ impl EvidenceQueue for RedisQueue {
     ) -> Result<Vec<DeadLetter>, QueueError> {
         let after = after.map_or(Ok(EntryId::ZERO), parse)?;
         let entries = self.writer.range(DEAD_LETTERS, after, count).await?;
-        Ok(entries.into_iter().map(dead).collect())
+        Ok(entries.iter().map(dead).collect())
     }
 
     async fn dead(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
         let entry = self.writer.entry(DEAD_LETTERS, parse(id)?).await?;
-        Ok(entry.map(dead))
+        Ok(entry.as_ref().map(dead))
     }
 
     async fn bury(&self, id: &str) -> Result<bool, QueueError> {
@@ -157,10 +157,10 @@ fn deliveries(entries: Vec<Entry>) -> Vec<Delivery> {
         .collect()
 }
 
-fn dead(entry: Entry) -> DeadLetter {
+fn dead(entry: &Entry) -> DeadLetter {
     DeadLetter {
         id: entry.id.to_string(),
-        fields: fields(&entry),
+        fields: fields(entry),
     }
 }
 

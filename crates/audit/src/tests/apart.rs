@@ -99,7 +99,9 @@ struct Stream(StreamWriter);
 #[async_trait]
 impl EvidenceStream for Stream {
     async fn append(&self, entry: &[Field]) -> Result<EntryId, TransportError> {
-        let fields = entry.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let fields = entry
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
         let fields = caracal_events::Fields::from_entry(fields);
         let id = self.0.append(STREAM, &fields, Trim::Never).await;
         id.map(|id| EntryId::new(id.to_string()))
@@ -120,7 +122,11 @@ struct Stored(Store);
 #[async_trait]
 impl StoredUpto for Stored {
     async fn stored(&self, producer: ProducerId) -> Result<Option<Position>, TransportError> {
-        let stored = self.0.platform().audit_watermark(&producer.to_string()).await;
+        let stored = self
+            .0
+            .platform()
+            .audit_watermark(&producer.to_string())
+            .await;
         stored
             .map(|at| at.map(Position::new))
             .map_err(|error| TransportError(error.to_string()))
@@ -147,16 +153,24 @@ async fn check(world: &World, audit: &Audit, expected: u64) {
     let mut count = 0;
     for name in ["a", "b"] {
         count += ledger.head(&zone(name)).await.unwrap().seq();
-        let records = ledger.search(&zone(name), &Search::all_after(0, 1000)).await;
+        let records = ledger
+            .search(&zone(name), &Search::all_after(0, 1000))
+            .await;
         let ids: std::collections::BTreeSet<_> = records
             .unwrap()
             .into_iter()
             .map(|record| record.data.unwrap())
             .collect();
-        assert_eq!(u64::try_from(ids.len()).unwrap(), ledger.head(&zone(name)).await.unwrap().seq());
+        assert_eq!(
+            u64::try_from(ids.len()).unwrap(),
+            ledger.head(&zone(name)).await.unwrap().seq()
+        );
     }
     assert_eq!(count, expected);
-    Sweeper::default().sweep(&audit.0, Extent::Full).await.unwrap();
+    Sweeper::default()
+        .sweep(&audit.0, Extent::Full)
+        .await
+        .unwrap();
     let metrics = audit.json_metrics()();
     assert_eq!(metrics["tamper_mismatch_total"], 0);
     assert_eq!(metrics["tamper_chain_breaks"], 0);
@@ -171,7 +185,10 @@ async fn two_replicas_store_what_two_producers_ship_each_event_once() {
     let (two, second) = world.replica("two").await;
     let (left, left_ships) = world.producer(&dir.path().join("left")).await;
     let (right, right_ships) = world.producer(&dir.path().join("right")).await;
-    tokio::join!(append(&left, "left", 0..150), append(&right, "right", 0..150));
+    tokio::join!(
+        append(&left, "left", 0..150),
+        append(&right, "right", 0..150)
+    );
     tokio::join!(released(&left, 150), released(&right, 150));
     check(&world, &one, 300).await;
     left.close().await;

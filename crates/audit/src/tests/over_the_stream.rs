@@ -221,7 +221,11 @@ async fn entries_that_are_not_good_are_set_aside_with_an_alert() {
     let reasons = queue.reasons();
     assert_eq!(reasons[0], "hmac_verify_failed");
     assert_eq!(reasons[1], "missing_data_field");
-    assert!(reasons[2].starts_with("json_parse_error:"), "{}", reasons[2]);
+    assert!(
+        reasons[2].starts_with("json_parse_error:"),
+        "{}",
+        reasons[2]
+    );
     assert_eq!(reasons[3], "hmac_verify_failed");
     assert_eq!(ledger.state().alerts.len(), 4);
     assert!(ledger.state().entries.is_empty() && ledger.state().parts.is_empty());
@@ -299,11 +303,20 @@ async fn letters_that_can_not_be_sent_again_do_not_stand_in_the_way() {
         ])
     };
     for _ in 0..250 {
-        queue.set_aside(&letter("hmac_verify_failed")).await.unwrap();
+        queue
+            .set_aside(&letter("hmac_verify_failed"))
+            .await
+            .unwrap();
     }
-    queue.set_aside(&letter("pg_permanent_error:x")).await.unwrap();
+    queue
+        .set_aside(&letter("pg_permanent_error:x"))
+        .await
+        .unwrap();
     let done = crate::stream::dead::replay(&*queue, 1).await.unwrap();
-    assert_eq!(json!(done), json!({"scanned": 251, "replayed": 1, "skipped": 250}));
+    assert_eq!(
+        json!(done),
+        json!({"scanned": 251, "replayed": 1, "skipped": 250})
+    );
     let replica = start(&queue, &ledger);
     let (status, _) = replica.call("GET", "/api/audit/dlq?limit=0").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -331,7 +344,12 @@ async fn lost_evidence_shows_until_an_operator_acknowledges_it() {
     queue.push(entry(&holed));
     queue.push(entry(&holed));
     replica.settle().await;
-    let kinds: Vec<_> = ledger.state().alerts.iter().map(|alert| alert.kind).collect();
+    let kinds: Vec<_> = ledger
+        .state()
+        .alerts
+        .iter()
+        .map(|alert| alert.kind)
+        .collect();
     assert_eq!(kinds, [AlertKind::EvidenceLost]);
     crate::lost::look(&replica.audit.0).await.unwrap();
     let ready = replica.audit.readiness();
@@ -386,7 +404,10 @@ async fn readiness_tells_what_is_wrong_with_the_stream() {
     let running = audit.clone();
     let task = tokio::spawn(async move { running.run().await });
     until(|| audit.json_metrics()()["dlq_size"] == 2).await;
-    assert_eq!(ready.check().await.unwrap_err().reason, "audit_dlq_threshold");
+    assert_eq!(
+        ready.check().await.unwrap_err().reason,
+        "audit_dlq_threshold"
+    );
     audit.stop();
     task.await.unwrap();
 }
@@ -404,6 +425,10 @@ async fn operators_can_shorten_retention_and_not_lengthen_it() {
         ledger.edit(|state| state.retention_days = wanted);
         crate::retention::retain(&audit.0).await.unwrap();
         let before = ledger.state().retained.pop().unwrap();
-        assert_eq!(now.seconds() - before.seconds(), days * 86_400, "{wanted:?}");
+        assert_eq!(
+            now.seconds() - before.seconds(),
+            days * 86_400,
+            "{wanted:?}"
+        );
     }
 }

@@ -50,6 +50,9 @@ use crate::sql::params;
 pub(crate) enum Scope<'a> {
     /// One zone's.
     Zone(&'a ZoneId),
+    /// One zone's evidence, which is read in the order of its indexes: the planner does not know that
+    /// a month is large, and would read and sort all of it for a page.
+    Evidence(&'a ZoneId),
     /// Those of all zones and of none.
     Platform,
 }
@@ -58,7 +61,7 @@ impl Scope<'_> {
     /// The value of the zone variable. An id's alphabet has neither quotes nor `*`.
     pub(crate) fn variable(&self) -> &str {
         match self {
-            Self::Zone(zone) => zone.as_str(),
+            Self::Zone(zone) | Self::Evidence(zone) => zone.as_str(),
             Self::Platform => "*",
         }
     }

@@ -12,6 +12,7 @@ mod catalogue;
 mod changes;
 mod delegations;
 mod evidence;
+mod evidence_plans;
 mod freshness;
 mod isolation;
 mod leftovers;
