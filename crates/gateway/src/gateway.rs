@@ -355,6 +355,7 @@ impl Gateway {
             }),
             changes,
             expires: self.expiry(&permit),
+            patience: self.options.sts_timeout,
         };
         match self
             .dispatch(
@@ -518,13 +519,15 @@ struct RunningCall {
     rejudge: Arc<Rejudge>,
     changes: watch::Receiver<u64>,
     expires: Instant,
+    /// Longest wait for a verdict while the caller has no answer.
+    patience: Duration,
 }
 
 impl RunningCall {
     async fn judge(&mut self) -> Result<(), Refusal> {
         self.changes.mark_unchanged();
-        Arc::clone(&self.rejudge)
-            .run()
+        self.rejudge
+            .run_within(self.patience)
             .await
             .map_err(|refusal| match refusal {
                 Refusal::Revoked(fallen) => Refusal::Interrupted(fallen),

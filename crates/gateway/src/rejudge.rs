@@ -18,8 +18,8 @@ pub(crate) struct Rejudge {
     pub(crate) request: Arc<ExchangeRequest>,
     /// The position of the change feed up to which the call is known to stand.
     pub(crate) judged_at: AtomicU64,
-    /// No verdict within this time is a refusal: a running call must end soon after a revocation,
-    /// also when a dependency hangs.
+    /// No verdict within this time ends a running stream: it must end soon after a revocation, also
+    /// when a dependency hangs.
     pub(crate) timeout: Duration,
 }
 
@@ -29,12 +29,16 @@ impl Rejudge {
     pub(crate) fn run(
         self: Arc<Self>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>> {
-        Box::pin(async move {
-            match tokio::time::timeout(self.timeout, self.judge()).await {
-                Ok(verdict) => verdict,
-                Err(_) => Err(Refusal::BarrierUnavailable),
-            }
-        })
+        let limit = self.timeout;
+        Box::pin(async move { self.run_within(limit).await })
+    }
+
+    /// The same for a call of which its caller has nothing yet: that may wait longer for the verdict.
+    pub(crate) async fn run_within(&self, limit: Duration) -> Result<(), Refusal> {
+        match tokio::time::timeout(limit, self.judge()).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(Refusal::BarrierUnavailable),
+        }
     }
 
     async fn judge(&self) -> Result<(), Refusal> {
