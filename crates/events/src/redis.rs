@@ -9,7 +9,8 @@
 //! - the audit stream ([`StreamWriter`], [`StreamReader`]): transport only, producers keep their logs
 //!   until an event is stored;
 //! - [`RedisMarks`] and [`RedisNonces`]: that an id passes once, also across restarts and failovers;
-//!   [`once`] holds the argument.
+//!   [`once`] holds the argument;
+//! - [`SharedWindow`]: nothing, a limit falls back to each process's own count.
 
 mod address;
 mod connection;
@@ -21,6 +22,7 @@ pub mod once;
 mod publisher;
 mod reader;
 mod tls;
+mod window;
 mod writer;
 
 pub use address::{InvalidAddress, RedisAddress};
@@ -32,6 +34,7 @@ pub use marks::{RedisMarks, RedisNonces};
 pub use once::{Once, OnceGate};
 pub use publisher::RedisPublisher;
 pub use reader::{Lag, StreamReader};
+pub use window::SharedWindow;
 pub use writer::{StreamWriter, Trim};
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use caracal_core::Secret;
 use super::{Redis, RedisAddress, RedisOptions};
 
 /// Starting a server may take a while on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options(url: &str) -> RedisOptions {
     RedisOptions::new(RedisAddress::parse(&Secret::new(url.to_owned())).unwrap())
 }
 
-async fn connect(url: &str) -> Redis {
+pub(super) async fn connect(url: &str) -> Redis {
     let redis = Redis::open(&options(url)).unwrap();
     redis.connected(PATIENCE).await.unwrap();
     redis

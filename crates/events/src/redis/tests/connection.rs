@@ -111,7 +111,10 @@ async fn tls_is_spoken_with_a_root_of_ones_own_and_never_without() {
     redis.connected(PATIENCE).await.unwrap();
     redis.ping().await.unwrap();
     let refused = strange.connected(Duration::from_secs(1)).await.unwrap_err();
-    assert!(refused.to_string().contains("InvalidCertificate"), "{refused}");
+    assert!(
+        refused.to_string().contains("InvalidCertificate"),
+        "{refused}"
+    );
     assert!(strange.ping().await.is_err());
 }
 
