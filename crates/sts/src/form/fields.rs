@@ -22,6 +22,9 @@ pub(crate) enum MalformedFields {
     /// Bytes that are not UTF-8.
     #[error("a value is not UTF-8")]
     Encoding,
+    /// A zero byte, which no value has a use for and no text column holds.
+    #[error("a value has a zero byte")]
+    Zero,
     /// More than 512 fields.
     #[error("at most {MAX_FIELDS} fields may be sent")]
     TooMany,
@@ -135,6 +138,9 @@ fn decode(raw: &[u8]) -> Result<String, MalformedFields> {
             b'%' => hex_digit(rest.next())? * 16 + hex_digit(rest.next())?,
             other => other,
         });
+    }
+    if bytes.contains(&0) {
+        return Err(MalformedFields::Zero);
     }
     String::from_utf8(bytes).map_err(|_| MalformedFields::Encoding)
 }

@@ -165,6 +165,10 @@ fn strict_form_data_only() {
         malformed("x=%ff"),
         MalformedForm::Fields(MalformedFields::Encoding)
     );
+    assert_eq!(
+        malformed("x=a%00b"),
+        MalformedForm::Fields(MalformedFields::Zero)
+    );
     let many: String = (0..600).map(|n| format!("f{n}=1&")).collect();
     assert_eq!(
         malformed(&many),
