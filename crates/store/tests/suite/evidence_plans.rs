@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use caracal_core::Timestamp;
 use caracal_core::id::ZoneId;
+use caracal_core::{Clock, SystemClock};
 use caracal_store::{
     AuditSearch, AuditWalk, Page, PostgresOptions, ServiceRole, Store, ZoneReader,
 };
@@ -200,10 +200,7 @@ async fn walks_are_in_order(
     statement: &Statement,
 ) {
     // By the server's clock: the load ends now.
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let now = Timestamp::from_micros(i64::try_from(now.as_micros()).unwrap());
+    let now = SystemClock.now();
     let period = AuditWalk {
         since: Some(now.plus_seconds(-150 * 86_400)),
         until: Some(now),
