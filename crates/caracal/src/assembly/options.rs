@@ -334,3 +334,54 @@ pub(super) fn api(settings: &Settings) -> ApiOptions {
         trust_proxy: settings.flag("TRUST_PROXY"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use caracal_core::Mode;
+
+    use super::*;
+    use crate::config::Environment;
+
+    const OLD: &str = "8affeb86aaed33bfa011aafdd6b56492c518074449d71a505cb490a3ce5562f3";
+    const NEW: &str = "30c18d2f7fd1c40a95e2ce1bf55303c33917ea3adf94885182cfdf623d1422a9";
+
+    fn of(pairs: &[(&str, &str)]) -> CoordinatorOptions {
+        let mut environment = Environment::default();
+        for (name, value) in pairs {
+            environment.set(name, *value);
+        }
+        let roles = BTreeSet::from([Role::Api, Role::Coordinator]);
+        let settings = Settings::load(&environment, &roles, Mode::Dev, true).unwrap();
+        let ring = key_ring(&settings).unwrap();
+        coordinator(&settings, "https://sts.example", Some(&ring)).unwrap()
+    }
+
+    #[test]
+    fn receipts_from_before_a_rotation_of_the_key_encryption_key_are_still_found() {
+        let before = of(&[("SECRET_STORE_KEK", OLD)]);
+        let during = of(&[
+            ("SECRET_STORE_KEK", NEW),
+            ("SECRET_STORE_KEK_PREVIOUS", OLD),
+        ]);
+        let digest = |key: &HmacKey| key.sign(b"a key of a caller");
+        assert_ne!(
+            digest(&during.idempotency_key),
+            digest(&before.idempotency_key)
+        );
+        let previous = during.previous_idempotency_key.as_ref().map(digest);
+        assert_eq!(previous, Some(digest(&before.idempotency_key)));
+    }
+
+    #[test]
+    fn a_key_of_its_own_does_not_change_with_the_key_encryption_key() {
+        let own = ("IDEMPOTENCY_HMAC_KEY", OLD);
+        let rotating = [
+            ("SECRET_STORE_KEK", NEW),
+            ("SECRET_STORE_KEK_PREVIOUS", OLD),
+        ];
+        let during = of(&[own, rotating[0], rotating[1]]);
+        assert!(during.previous_idempotency_key.is_none());
+    }
+}

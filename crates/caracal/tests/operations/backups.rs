@@ -15,7 +15,7 @@ async fn a_restored_stack_works_and_accepts_no_mandate_from_before() {
     let stack = shop.start().await;
     let world = shop.provision(&stack).await;
     let (target, edge) = open_lane(&world).await;
-    let token = json!({ "name": "robot", "capability": "write" });
+    let token = json!({ "name": "robot", "scope": "global", "capability": "write" });
     let made = world.admin(Method::POST, "/v1/admin-tokens", &token).await;
     let robot = made.unwrap()["token"].as_str().unwrap().to_owned();
 

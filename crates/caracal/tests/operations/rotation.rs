@@ -140,6 +140,7 @@ async fn stack_of(applications: u32) -> (tempfile::TempDir, Vec<(&'static str, S
         ("CARACAL_HOME", home),
         ("SECRET_STORE_KEK", KEK_B.to_owned()),
         ("SECRET_STORE_KEK_PREVIOUS", KEK_A.to_owned()),
+        ("AUDIT_HMAC_KEY", KEK_A.to_owned()),
     ];
     (directory, variables)
 }

@@ -123,6 +123,7 @@ async fn a_restored_server_holds_what_was_backed_up_and_no_old_authority() {
     give_authority(&store, &zone).await;
     store.close().await;
     drop(store);
+    put_evidence(&database);
     let directory = tempfile::tempdir().unwrap();
     let backup = directory.path().join("backup");
     let backup = backup.to_str().unwrap();
@@ -148,6 +149,7 @@ async fn a_restored_server_holds_what_was_backed_up_and_no_old_authority() {
     // Into another database, as after the loss of the first.
     let fresh = crate::server::database();
     let restored = on(&fresh, &restore, &keys).await;
+    assert_eq!(evidence_of(&fresh), evidence_of(&database));
     assert!(
         restored.out.contains("no mandate from before is accepted"),
         "{restored:?}"
@@ -181,6 +183,32 @@ async fn a_restored_server_holds_what_was_backed_up_and_no_old_authority() {
     let sealed = on(&fresh, &["secrets", "reseal", "--dry-run", "--json"], &keys).await;
     assert_eq!(sealed.code, Some(0), "{sealed:?}");
     assert_eq!(sealed.json()["current"], 5, "{sealed:?}");
+}
+
+/// Rows of a partitioned table and of a plain one, in two zones.
+fn put_evidence(database: &Database) {
+    let now = SystemClock.now().micros();
+    let sql = format!(
+        "SELECT caracal.audit_partition_ensure({now});
+         INSERT INTO caracal.audit_event_labels VALUES ('zone-1', 'l', {now}, 'e1'),
+            ('zone-2', 'l', {now}, 'e2');
+         INSERT INTO caracal.audit_alerts VALUES ('zone-1', 'a1', 'tampered', NULL, '{{}}', 1)"
+    );
+    Postgres::shared()
+        .unwrap()
+        .psql(&database.name, &sql)
+        .unwrap();
+}
+
+fn evidence_of(database: &Database) -> String {
+    let sql = "SELECT zone_id, event_id FROM caracal.audit_event_labels ORDER BY 1;
+         SELECT zone_id, id FROM caracal.audit_alerts ORDER BY 1";
+    let rows = Postgres::shared()
+        .unwrap()
+        .psql(&database.name, sql)
+        .unwrap();
+    assert_eq!(rows.trim().lines().count(), 3, "{rows}");
+    rows
 }
 
 async fn give_authority(store: &Store, zone: &ZoneId) {
