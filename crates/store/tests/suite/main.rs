@@ -21,6 +21,7 @@ mod opening;
 mod pages;
 mod plans;
 mod policies;
+mod replicas;
 mod roles;
 mod server;
 mod server_plans;
