@@ -241,7 +241,7 @@ impl Ticket {
     }
 }
 
-/// Answers as the first time.
+/// Answers as the first time, and commits the row that says so.
 pub(crate) async fn replay(
     tally: &Tally,
     mut unit: ZoneUnit,
@@ -249,12 +249,23 @@ pub(crate) async fn replay(
     entity: &Entity,
     receipt: &Receipt,
 ) -> Result<Response, StoreError> {
+    let response = repeat(&mut unit, call, entity, receipt).await?;
+    unit.commit().await?;
+    tally.outcome(Outcome::Replayed, 1);
+    Ok(response)
+}
+
+/// The answer of the first time, with its row in the unit.
+pub(crate) async fn repeat(
+    unit: &mut ZoneUnit,
+    call: &Call,
+    entity: &Entity,
+    receipt: &Receipt,
+) -> Result<Response, StoreError> {
     let status = u16::try_from(receipt.status_code).ok();
     let status = status.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.unwrap_or(StatusCode::CREATED);
-    audit::record(&mut unit, call, entity, status).await?;
-    unit.commit().await?;
-    tally.outcome(Outcome::Replayed, 1);
+    audit::record(unit, call, entity, status).await?;
     let mut response = answer::json(status, receipt.body.clone());
     response.headers_mut().insert(
         HeaderName::from_static("idempotency-replayed"),

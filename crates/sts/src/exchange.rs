@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use caracal_core::id::ZoneId;
 use caracal_core::{ResourceIdentifier, Secret, SubjectType};
 use caracal_crypto::Claims;
 use caracal_crypto::zone_key::SignError;
@@ -70,6 +71,9 @@ impl Sts {
         context: &RequestContext,
         form: &TokenForm,
     ) -> Result<Minted, Refusal> {
+        let zone = form.zone_id.as_deref();
+        let zone = zone.and_then(|text| ZoneId::parse(text).ok());
+        let _turn = self.turns.request(zone.as_ref()).await?;
         let client = self.authenticate(context, form).await?;
         let mut trail = Trail::of(self, &client.application, &context.request_id);
         let result = self.judge_and_mint(&client, form, &mut trail).await;
@@ -285,9 +289,7 @@ impl Sts {
             revoked_at: None,
             revoked_reason: None,
         };
-        let mut unit = self.store.begin(&claims.zone_id).await?;
-        unit.insert_authority_record(&record).await?;
-        unit.commit().await?;
+        self.store.store_authority_record(record).await?;
         Ok(())
     }
 

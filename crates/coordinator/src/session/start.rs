@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::SessionFields;
 use super::inherit::{InheritError, Inheritance, inheritance};
 use super::request::{Life, StartRequest};
-use super::subject::{SubjectError, anchor};
+use super::subject::{Subject, SubjectError, anchor};
 use crate::Coordinator;
 use crate::answer;
 use crate::audit::{self, Entity};
@@ -28,8 +28,9 @@ use crate::call::Call;
 use crate::caller::Bearer;
 use crate::delegation::mirror;
 use crate::events;
-use crate::idempotency::{Found, IdempotencyError, KeyError, Operation, replay};
+use crate::idempotency::{Found, IdempotencyError, Key, KeyError, Operation, repeat};
 use crate::liveness::session_is_live;
+use crate::stats;
 
 /// Live children that a Session may have.
 const MAX_CHILDREN: i64 = 10;
@@ -104,9 +105,25 @@ pub(crate) async fn start(
 ) -> Result<Response, Failure> {
     let body = read_json(&call.headers, body, coordinator.options.body_limit).await?;
     let request = StartRequest::parse(body)?;
-    Ok(coordinator
-        .start_session(&call, call.bearer()?, request)
-        .await?)
+    let bearer = call.bearer()?.clone();
+    Ok(coordinator.start_session(call, bearer, request).await?)
+}
+
+/// What a start has come to, before the commit.
+enum Outcome {
+    /// A new Session.
+    Started(Response),
+    /// The answer of an earlier request.
+    Repeated(Response),
+}
+
+/// A start, taken from its request.
+struct Asked {
+    call: Call,
+    bearer: Bearer,
+    request: StartRequest,
+    key: Option<Key>,
+    subject: Subject,
 }
 
 #[derive(Serialize)]
@@ -118,37 +135,68 @@ struct Started<'a> {
 
 impl Coordinator {
     async fn start_session(
-        &self,
-        call: &Call,
-        bearer: &Bearer,
+        self: &Arc<Self>,
+        call: Call,
+        bearer: Bearer,
         request: StartRequest,
     ) -> Result<Response, StartError> {
         if !bearer.may_start_for(&request.application_id) {
             return Err(StartError::NotOwner);
         }
         let key = self.idempotency_key(&call.headers)?;
-        let subject = self.subject(bearer, &request).await;
-        let mut unit = self.store.begin(&bearer.zone).await?;
+        let subject = self.subject(&bearer, &request).await;
+        let (coordinator, zone) = (Arc::clone(self), bearer.zone.clone());
+        let asked = Asked {
+            call,
+            bearer,
+            request,
+            key,
+            subject,
+        };
+        let outcome = self
+            .store
+            .in_group(&zone, move |unit| {
+                Box::pin(async move { coordinator.start_in(unit, asked).await })
+            })
+            .await?;
+        match outcome {
+            Outcome::Started(response) => Ok(response),
+            Outcome::Repeated(response) => {
+                self.tally.outcome(stats::Outcome::Replayed, 1);
+                Ok(response)
+            }
+        }
+    }
+
+    /// The checks and the writes of a start, in a unit that other starts may share.
+    async fn start_in(&self, unit: &mut ZoneUnit, asked: Asked) -> Result<Outcome, StartError> {
+        let Asked {
+            call,
+            bearer,
+            request,
+            key,
+            subject,
+        } = asked;
         let now = self.clock.now();
         let operation = (Operation::StartSession, &request.application_id);
-        let asked = (bearer, key.as_ref());
         let fields = request.fingerprint_fields();
         let ticket = match self
-            .find_receipt(&unit, asked, operation, fields, now)
+            .find_receipt(unit, (&bearer, key.as_ref()), operation, fields, now)
             .await?
         {
             Found::Nothing(ticket) => ticket,
             Found::Receipt(receipt) => {
-                let id = usable(&unit, &receipt, now).await?;
-                return Ok(replay(&self.tally, unit, call, &Entity::Session(id), &receipt).await?);
+                let id = usable(unit, &receipt, now).await?;
+                let answer = repeat(unit, &call, &Entity::Session(id), &receipt).await?;
+                return Ok(Outcome::Repeated(answer));
             }
         };
-        let application = admit(&unit, &request, now).await?;
-        let record = anchor(&unit, bearer, &application.id, subject, now).await?;
-        self.require_capacity(&unit, &application, now).await?;
-        let parent = find_parent(&unit, bearer, &request, now).await?;
+        let application = admit(unit, &request, now).await?;
+        let record = anchor(unit, &bearer, &application.id, subject, now).await?;
+        self.require_capacity(unit, &application, now).await?;
+        let parent = find_parent(unit, &bearer, &request, now).await?;
         let above = inheritance(
-            &mut unit,
+            unit,
             parent.as_ref(),
             &application.id,
             &request.parent_authority,
@@ -158,10 +206,10 @@ impl Coordinator {
         let session = self.new_session(request, &bearer.zone, record, parent.as_ref(), &above, now);
         unit.insert_session(&session).await?;
         let edge = match above.edge {
-            Some(edge) => Some(mirror(&mut unit, self, &edge, &session, now).await?),
+            Some(edge) => Some(mirror(unit, self, &edge, &session, now).await?),
             None => None,
         };
-        events::session_started(&mut unit, &session).await?;
+        events::session_started(unit, &session).await?;
         let body = answer::json_text(&Started {
             session: SessionFields::from(&session),
             delegation_edge_id: edge.as_ref(),
@@ -172,17 +220,11 @@ impl Coordinator {
                 StatusCode::CREATED.as_u16(),
                 body.as_str(),
             );
-            ticket.redeem(&mut unit, made, now).await?;
+            ticket.redeem(unit, made, now).await?;
         }
-        audit::record(
-            &mut unit,
-            call,
-            &Entity::Session(session.id),
-            StatusCode::CREATED,
-        )
-        .await?;
-        unit.commit().await?;
-        Ok(answer::json(StatusCode::CREATED, body))
+        let entity = Entity::Session(session.id);
+        audit::record(unit, &call, &entity, StatusCode::CREATED).await?;
+        Ok(Outcome::Started(answer::json(StatusCode::CREATED, body)))
     }
 
     fn new_session(
