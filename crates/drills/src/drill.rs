@@ -62,7 +62,7 @@ pub(crate) async fn run(
         verdict.violations.push(format!("the chain: {defect}"));
     }
     if !verdict.violations.is_empty() {
-        write_down(keep, fault, &written, deployment);
+        write_down(keep, fault, &written, &verdict);
     }
     fault.put_back(deployment, prepared).await?;
     Ok((verdict, evidence.events))
@@ -89,10 +89,10 @@ async fn await_recovery(history: &History, longest: Duration) {
     }
 }
 
-fn write_down(keep: &Path, fault: Fault, written: &Written, deployment: &Deployment) {
+fn write_down(keep: &Path, fault: Fault, written: &Written, verdict: &Verdict) {
     let history = serde_json::to_vec_pretty(written).unwrap_or_default();
     let _ = std::fs::create_dir_all(keep);
     let _ = std::fs::write(keep.join(format!("{}.json", fault.name())), history);
-    let logs = deployment.log_tails();
-    let _ = std::fs::write(keep.join(format!("{}.log", fault.name())), logs);
+    let violations = verdict.violations.join("\n");
+    let _ = std::fs::write(keep.join(format!("{}.txt", fault.name())), violations);
 }

@@ -1,5 +1,6 @@
 //! What the drills print.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::DrillError;
@@ -8,7 +9,7 @@ use crate::fault::Fault;
 use crate::topology::Rounds;
 
 /// How many broken rules of a drill are printed.
-const SHOWN: usize = 5;
+const SHOWN: usize = 12;
 
 /// The result of one drill.
 #[derive(Debug)]
@@ -74,14 +75,22 @@ impl Row {
     pub(crate) fn line(&self) -> String {
         let mark = if self.passed() { "✓" } else { "✗" };
         let mut out = format!("{mark} {} ({:.0} s)", self.name, self.took.as_secs_f64());
-        for broken in self.verdict.violations.iter().take(SHOWN) {
-            out.push_str(&format!("\n    {broken}"));
-        }
-        let more = self.verdict.violations.len().saturating_sub(SHOWN);
-        if more > 0 {
-            out.push_str(&format!("\n    … and {more} more"));
+        for (rule, (times, example)) in self.broken_rules() {
+            out.push_str(&format!("\n    {times} × {rule}{example}"));
         }
         out
+    }
+
+    /// Each broken rule: how often, and the rest of the first text that tells it.
+    fn broken_rules(&self) -> BTreeMap<&str, (usize, &str)> {
+        let mut rules: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+        for text in &self.verdict.violations {
+            let end = text.find(": {").unwrap_or(text.len());
+            let (rule, example) = text.split_at(end);
+            rules.entry(rule).or_insert((0, example)).0 += 1;
+        }
+        let shown = rules.into_iter().take(SHOWN);
+        shown.collect()
     }
 
     fn cells(&self) -> [String; 10] {
