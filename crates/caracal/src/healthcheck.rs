@@ -138,15 +138,16 @@ fn listeners(environment: &Environment, roles: &[Role]) -> Result<Vec<Listener>,
             optional: false,
         }]);
     }
-    if roles.is_empty() && running.is_empty() {
-        if let Some(port) = port(environment, "PORT")? {
-            return Ok(vec![Listener {
-                name: "the role".to_owned(),
-                address: SocketAddr::new(host, port),
-                tls: port == Role::Gateway.port() && serves_tls(environment),
-                optional: false,
-            }]);
-        }
+    if roles.is_empty()
+        && running.is_empty()
+        && let Some(port) = port(environment, "PORT")?
+    {
+        return Ok(vec![Listener {
+            name: "the role".to_owned(),
+            address: SocketAddr::new(host, port),
+            tls: port == Role::Gateway.port() && serves_tls(environment),
+            optional: false,
+        }]);
     }
     let asked: Vec<Role> = match (roles.is_empty(), running.is_empty()) {
         (false, _) => roles.to_vec(),

@@ -43,7 +43,7 @@ fn private(home: &Home) -> Check {
     const NAME: &str = "home";
     let secrets = home.path().join("secrets");
     let files = std::fs::read_dir(&secrets).into_iter().flatten().flatten();
-    let paths = files.map(|file| file.path()).chain([secrets.clone()]);
+    let paths = files.map(|file| file.path()).chain([secrets]);
     for path in paths {
         let mode = std::fs::metadata(&path).map_or(0, |found| found.permissions().mode() & 0o077);
         if mode != 0 {

@@ -18,6 +18,9 @@ use crate::config::Environment;
 /// Rounds of the derivation: what the server itself uses.
 const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_095);
 
+/// A role and its password.
+pub(super) type Login = (ServiceRole, Secret<String>);
+
 /// The variable that holds a role's password.
 const fn variable(role: ServiceRole) -> &'static str {
     match role {
@@ -33,9 +36,7 @@ const fn variable(role: ServiceRole) -> &'static str {
 ///
 /// # Errors
 /// A text that names the variable whose file can't be read or whose value can't be a password.
-pub(super) fn from(
-    environment: &Environment,
-) -> Result<Vec<(ServiceRole, Secret<String>)>, Box<dyn std::error::Error>> {
+pub(super) fn from(environment: &Environment) -> Result<Vec<Login>, Box<dyn std::error::Error>> {
     let mut logins = Vec::new();
     for role in ServiceRole::ALL {
         let name = variable(role);
@@ -53,7 +54,7 @@ pub(super) fn from(
 /// Gives the roles their logins; answers their names.
 pub(super) async fn give(
     options: &PostgresOptions,
-    logins: &[(ServiceRole, Secret<String>)],
+    logins: &[Login],
     random: &dyn Random,
 ) -> Result<Vec<&'static str>, OpenError> {
     let mut given = Vec::new();
