@@ -152,10 +152,14 @@ impl GatewayLeg {
                 head,
                 body,
             }),
-            Ok(spent @ (Spent::Again | Spent::Predates)) => {
-                tracing::warn!(?spent, "a Gateway's request was heard before");
+            Ok(Spent::Again) => {
+                tracing::warn!("a Gateway's request was heard before");
                 Err(Unheard::Signature)
             }
+            // That says something of the memory and nothing of the Gateway: it asks again.
+            Ok(Spent::Predates) => Err(Unheard::Unavailable(
+                "the request is older than the memory of nonces".to_owned(),
+            )),
             Err(error) => Err(Unheard::Unavailable(error.to_string())),
         }
     }
