@@ -78,6 +78,7 @@ pub use keys::{
     KeyCreationError, PUBLISH_AFTER_SECONDS, PUBLISH_AHEAD_SECONDS, create_zone_key,
     rotate_zone_key,
 };
+pub use mint_limit::SharedCounts;
 pub use nonces::{NonceStore, NoncesUnavailable, ProcessNonces, Spent};
 
 /// How often failed authentications are looked through for events that are due, and the state of
@@ -116,6 +117,8 @@ pub struct StsDependencies {
     pub key_ring: Arc<KeyRing>,
     /// Verifies client secrets.
     pub secrets: SecretVerifier,
+    /// Mint windows that other STS share; `None` where this is the only one.
+    pub mint_counts: Option<Arc<dyn SharedCounts>>,
 }
 
 /// The security token service.
@@ -151,7 +154,12 @@ impl Sts {
             journal,
             key_ring,
             secrets,
+            mint_counts,
         } = dependencies;
+        let mint_limit = match mint_counts {
+            Some(counts) => MintLimit::Shared(counts),
+            None => MintLimit::new(Arc::clone(&clock), options.mint_limit_per_minute),
+        };
         Measures::describe();
         let measures = Arc::new(Measures::default());
         Arc::new(Self {
@@ -159,7 +167,7 @@ impl Sts {
             policies: Policies::new(),
             deny_all: Arc::new(ZonePolicy::deny_all()),
             operations: OperationFloor::new(),
-            mint_limit: MintLimit::new(Arc::clone(&clock), options.mint_limit_per_minute),
+            mint_limit,
             failures: FailureLimit::new(Arc::clone(&clock)),
             failure_log: FailureLog::default(),
             measures,

@@ -1,9 +1,10 @@
 //! How often an application may mint for a resource.
 //!
-//! The window is counted at the client's mint only, so a governed call counts once, and it is counted
-//! here in memory: a limiter that needs a store turns the store's outage into its own. Denied mints
-//! count too.
+//! The window is counted at the client's mint only, so a governed call counts once. It is judged in
+//! memory: a limiter that needs a store turns the store's outage into its own. Where several STS serve
+//! the same zones, [`SharedCounts`] brings their counts together. Denied mints count too.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,27 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Triples of zone, resource and application that are counted at a time.
 const REMEMBERED: usize = 65_536;
 
+/// Windows of a minute that several STS count together; the limit is `STS_MINT_RATE_LIMIT_PER_MIN`.
+pub trait SharedCounts: Send + Sync + fmt::Debug {
+    /// Counts one mint, without waiting for anything.
+    ///
+    /// # Errors
+    /// The time until the next window when this mint is over the limit.
+    fn count(&self, key: &str) -> Result<(), Duration>;
+}
+
 /// `STS_MINT_RATE_LIMIT_PER_MIN` per (zone, resource, application).
 #[derive(Debug)]
-pub(crate) struct MintLimit(WindowLimiter<(ZoneId, ResourceId, ApplicationId)>);
+pub(crate) enum MintLimit {
+    /// Of this process.
+    Own(WindowLimiter<(ZoneId, ResourceId, ApplicationId)>),
+    /// Of all STS.
+    Shared(Arc<dyn SharedCounts>),
+}
 
 impl MintLimit {
     pub(crate) fn new(clock: Arc<dyn Clock>, per_minute: u32) -> Self {
-        Self(WindowLimiter::new(clock, per_minute, WINDOW, REMEMBERED))
+        Self::Own(WindowLimiter::new(clock, per_minute, WINDOW, REMEMBERED))
     }
 
     /// Counts one mint.
@@ -33,8 +48,14 @@ impl MintLimit {
         resource: &ResourceId,
         application: &ApplicationId,
     ) -> Result<(), RetryAfter> {
-        self.0
-            .check((zone.clone(), resource.clone(), application.clone()))
+        match self {
+            Self::Own(windows) => {
+                windows.check((zone.clone(), resource.clone(), application.clone()))
+            }
+            Self::Shared(counts) => counts
+                .count(&format!("{zone}:{resource}:{application}"))
+                .map_err(RetryAfter),
+        }
     }
 }
 

@@ -182,6 +182,7 @@ impl World {
                 journal: journal.clone(),
                 key_ring: Arc::clone(&key_ring),
                 secrets: secrets.clone(),
+                mint_counts: None,
             },
         );
         Self {
@@ -258,6 +259,7 @@ impl World {
                 journal: self.journal.clone(),
                 key_ring: Arc::clone(&self.key_ring),
                 secrets: self.secrets.clone(),
+                mint_counts: None,
             },
         )
     }

@@ -12,7 +12,7 @@ use caracal_core::id::EventId;
 use caracal_core::{Clock, Random, Secret};
 use caracal_crypto::KeyRing;
 use caracal_events::redis::{
-    Redis, RedisAddress, RedisMarks, RedisNonces, RedisPublisher, StreamWriter,
+    Redis, RedisAddress, RedisMarks, RedisNonces, RedisPublisher, SharedWindow, StreamWriter,
 };
 use caracal_evidence::log::Journal;
 use caracal_evidence::ship::{Shipper, ShipperOptions, ShipperParts};
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Footing, Ground, api_routers};
 use super::listeners::{Listeners, Routers};
 use super::shared::{
-    AuditStream, OwnEvidence, RedisNeeded, SharedMarks, SharedNonces, StoredEvidence,
+    AuditStream, OwnEvidence, RedisNeeded, SharedMarks, SharedMints, SharedNonces, StoredEvidence,
 };
 use super::stack::{Stack, spawn_upkeep};
 use super::{StartError, options, outbox};
@@ -41,6 +41,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the Audit role may take to store what it has read when it stops.
 const LAST_BATCH: Duration = Duration::from_secs(5);
+
+/// The window of mints, and how many triples of zone, resource and application are counted at a time.
+const MINT_WINDOW: Duration = Duration::from_secs(60);
+const MINT_KEYS: usize = 65_536;
 
 /// Starts the roles; returns when their listeners are bound and they can take traffic.
 pub(crate) async fn start(
@@ -156,7 +160,16 @@ impl<'a> Process<'a> {
 
     fn add_sts(&mut self, footing: &Footing, listeners: &mut Listeners) -> Result<(), StartError> {
         let (ground, settings) = (self.ground, self.ground.settings);
-        let sts = ground.sts(footing, self.journal()?, self.keys()?)?;
+        let counts = SharedWindow::new(
+            self.redis.clone(),
+            ground.clock.clone(),
+            "rl",
+            settings.count("STS_MINT_RATE_LIMIT_PER_MIN"),
+            MINT_WINDOW,
+            MINT_KEYS,
+        );
+        let counts = Arc::new(SharedMints(counts));
+        let sts = ground.sts(footing, self.journal()?, self.keys()?, Some(counts))?;
         let leg = options::hmac_key(settings, "GATEWAY_STS_HMAC_KEY")?.map(|key| GatewayLeg {
             key,
             nonces: Arc::new(SharedNonces(RedisNonces::new(self.redis.clone()))),

@@ -53,7 +53,7 @@ pub(crate) async fn start(
         random: ground.random.clone(),
         options: options::audit(settings),
     });
-    let sts = ground.sts(&footing, &journal, &keys)?;
+    let sts = ground.sts(&footing, &journal, &keys, None)?;
     let coordinator = ground.coordinator(&footing, sts.clone(), Some(&keys))?;
     let in_process = (sts.clone() as _, sts.clone() as _);
     let gateway = ground.gateway(&footing, &journal, &listeners, in_process, None);

@@ -14,7 +14,7 @@ use caracal_http::ops::{Metrics, Ops};
 use caracal_http::{Dependencies, MetricsAccess, Observed, Readiness, WithDependencies};
 use caracal_roles::{Exchange, KeySource};
 use caracal_store::{Authority, Store};
-use caracal_sts::{GatewayLeg, Sts, StsDependencies};
+use caracal_sts::{GatewayLeg, SharedCounts, Sts, StsDependencies};
 
 use super::adapters::KeysOf;
 use super::listeners::{Listeners, Routers};
@@ -65,6 +65,7 @@ impl Ground<'_> {
         footing: &Footing,
         journal: &Journal,
         keys: &Arc<KeyRing>,
+        mint_counts: Option<Arc<dyn SharedCounts>>,
     ) -> Result<Arc<Sts>, StartError> {
         let secrets = options::secret_verifier(self.settings, keys, &self.clock, &*self.random)?;
         Ok(Sts::new(
@@ -77,6 +78,7 @@ impl Ground<'_> {
                 journal: journal.clone(),
                 key_ring: keys.clone(),
                 secrets,
+                mint_counts,
             },
         ))
     }

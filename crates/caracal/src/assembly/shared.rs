@@ -9,13 +9,15 @@ use caracal_core::Timestamp;
 use caracal_core::id::{MandateId, ZoneId};
 use caracal_crypto::request_signature::{NONCE_SECONDS, UnspentNonce};
 use caracal_events::Fields;
-use caracal_events::redis::{EntryId, Once, Redis, RedisMarks, RedisNonces, StreamWriter, Trim};
+use caracal_events::redis::{
+    EntryId, Once, Redis, RedisMarks, RedisNonces, SharedWindow, StreamWriter, Trim,
+};
 use caracal_evidence::log::{Journal, Position, ProducerId};
 use caracal_evidence::ship::{self, EvidenceStream, Field, STREAM, StoredUpto, TransportError};
 use caracal_gateway::{Mark, MarksUnavailable, ReplayMarks};
 use caracal_http::Dependency;
 use caracal_store::Store;
-use caracal_sts::{NonceStore, NoncesUnavailable, Spent};
+use caracal_sts::{NonceStore, NoncesUnavailable, SharedCounts, Spent};
 
 /// How often somebody who waits for his own events looks whether they are stored.
 const LOOK: Duration = Duration::from_millis(20);
@@ -91,6 +93,16 @@ impl NonceStore for SharedNonces {
             Ok(Once::Predates) => Ok(Spent::Predates),
             Err(error) => Err(NoncesUnavailable(error.to_string())),
         }
+    }
+}
+
+/// The mint windows of all STS.
+#[derive(Debug)]
+pub(super) struct SharedMints(pub(super) SharedWindow);
+
+impl SharedCounts for SharedMints {
+    fn count(&self, key: &str) -> Result<(), Duration> {
+        self.0.check(key)
     }
 }
 
