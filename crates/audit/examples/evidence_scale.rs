@@ -1,13 +1,13 @@
 //! How search and ingest hold up with many events in PostgreSQL.
 //!
 //! ```sh
-//! cargo run --release -p caracal-audit --example evidence_scale -- 10000000 200000
+//! cargo run --release -p caracal-audit --example evidence_scale -- 10000000 200000 12
 //! ```
 //!
 //! Starts a PostgreSQL and a Redis of its own, fills the database with the first number of events on
-//! the server, times every kind of search over them, then ships the second number of events through a
-//! producer's log, the stream and one Audit role, and prints the rates. Needs about 2 KB of disk an
-//! event.
+//! the server, over the third number of months, times every kind of search over them, then ships the
+//! second number of events through a producer's log, the stream and one Audit role, and prints the
+//! rates. Needs about 2.2 KB of disk an event, and 4 GB for PostgreSQL's log.
 
 #![allow(clippy::print_stdout, reason = "a tool that prints what it measures")]
 
@@ -35,7 +35,6 @@ use caracal_store::{
 use caracal_testbed::{Database, Postgres};
 
 const LOAD: &str = include_str!("../../store/tests/suite/evidence_load.sql");
-const MONTHS: i64 = 12;
 const ROUNDS: u32 = 40;
 const DAY: i64 = 86_400;
 
@@ -46,12 +45,13 @@ async fn main() -> Result<(), Failure> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<i64>());
     let events = numbers.next().transpose()?.unwrap_or(1_000_000);
     let shipped = numbers.next().transpose()?.unwrap_or(100_000);
+    let months = numbers.next().transpose()?.unwrap_or(12);
     let server = Postgres::start(true)?;
     let database = server.database()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let owner = PostgresOptions::new(database.owner_url.clone());
     migrate_postgres(&owner, clock.now()).await?;
-    fill(&server, &database, events)?;
+    fill(&server, &database, events, months)?;
     let api = open(&database, ServiceRole::Api, &clock).await?;
     println!("| read | p50 ms | p95 ms | max ms | rows |");
     println!("|---|---:|---:|---:|---:|");
@@ -62,17 +62,17 @@ async fn main() -> Result<(), Failure> {
     ingest(&database, &clock, shipped).await
 }
 
-fn fill(server: &Postgres, database: &Database, events: i64) -> Result<(), Failure> {
+fn fill(server: &Postgres, database: &Database, events: i64, months: i64) -> Result<(), Failure> {
     let started = Instant::now();
     let load = LOAD
         .replace("{events}", &events.to_string())
-        .replace("{months}", &MONTHS.to_string());
+        .replace("{months}", &months.to_string());
     server.psql(&database.name, &load)?;
     server.psql(&database.name, "CHECKPOINT")?;
     let size = "SELECT pg_size_pretty(pg_database_size(current_database()))";
     let size = server.psql(&database.name, size)?;
     let (size, seconds) = (size.trim(), started.elapsed().as_secs());
-    println!("{events} events over {MONTHS} months, {size} on disk, filled in {seconds} s");
+    println!("{events} events over {months} months, {size} on disk, filled in {seconds} s");
     Ok(())
 }
 

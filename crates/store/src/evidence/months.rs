@@ -3,6 +3,9 @@
 //! A search walks the months' indexes from the newest on. A walk in the chain's order with a period
 //! first asks between which places the period's events are; when they are few it reads them by time
 //! and sorts, else it walks the places.
+//!
+//! A condition that computes (`seq - 1`) is not trusted with rows that the zone's rule has not passed
+//! yet, and so finds no index: such a value is computed beforehand.
 
 use caracal_core::Timestamp;
 use sea_orm::Value;
@@ -28,8 +31,9 @@ impl Entity for InMonth {
          audit_events.zone_id AND place.seq = audit_events.seq) AS leaf_hash, \
          (SELECT place.chain_hash FROM audit_chain AS place WHERE place.zone_id = \
          audit_events.zone_id AND place.seq = audit_events.seq) AS chain_hash, \
-         (SELECT place.chain_hash FROM audit_chain AS place WHERE place.zone_id = \
-         audit_events.zone_id AND place.seq = audit_events.seq - 1) AS chain_hash_before";
+         (SELECT place.chain_hash FROM (SELECT audit_events.seq - 1 AS seq OFFSET 0) AS earlier \
+         JOIN audit_chain AS place ON place.zone_id = audit_events.zone_id \
+         AND place.seq = earlier.seq) AS chain_hash_before";
 
     fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         AuditRecord::read(row).map(Self)
@@ -71,9 +75,9 @@ impl<A: Access> InZone<A> {
                 COALESCE(kept.event_type, '') AS event_type, COALESCE(kept.decision, '') AS decision,
                 COALESCE(kept.request_id, '') AS request_id, kept.data, kept.signature,
                 place.leaf_hash, place.chain_hash,
-                (SELECT earlier.chain_hash FROM audit_chain AS earlier
-                    WHERE earlier.zone_id = place.zone_id AND earlier.seq = place.seq - 1)
-                    AS chain_hash_before
+                (SELECT before.chain_hash FROM (SELECT place.seq - 1 AS seq OFFSET 0) AS earlier
+                    JOIN audit_chain AS before ON before.zone_id = place.zone_id
+                    AND before.seq = earlier.seq) AS chain_hash_before
              FROM (SELECT * FROM audit_chain WHERE zone_id = $1 AND seq > $2
                 ORDER BY seq LIMIT {}) AS place
              LEFT JOIN LATERAL (SELECT * FROM audit_events WHERE audit_events.zone_id = place.zone_id
