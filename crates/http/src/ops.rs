@@ -23,6 +23,9 @@ const LATENCY_BUCKETS: [f64; 14] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
 
+/// Upper bounds of the histograms of how many were served together.
+const SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0];
+
 /// A role is not ready; `body` is the JSON that the role's operators expect.
 #[derive(Debug, Clone)]
 pub struct NotReady {
@@ -191,6 +194,9 @@ impl Metrics {
     pub fn install() -> Result<Self, MetricsSetup> {
         PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZE_BUCKETS)
+            })
             .and_then(PrometheusBuilder::install_recorder)
             .map(Self)
             .map_err(|error| MetricsSetup(error.to_string()))

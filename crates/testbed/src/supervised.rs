@@ -103,7 +103,10 @@ impl Drop for Supervised {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "another program's start can only be polled")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "another program's start can only be polled"
+)]
 fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }

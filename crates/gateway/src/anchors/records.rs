@@ -3,6 +3,10 @@
 //! The `sid` of a leaf mandate is fresh and mostly has no record, so looking it up would miss every
 //! cache and read the store on every call. The change log answers instead: a record whose id was made
 //! after this memory of the zone began, and that no change since then names, can't have been revoked.
+//!
+//! "After" compares the STS's clock with the Gateway's. Nothing rests on their agreeing: the STS gives no
+//! leaf mandate a record of its own, so there is none that could have been revoked before the memory
+//! began. What is looked for here is a record that something else made for a leaf.
 
 use std::collections::HashSet;
 use std::sync::Arc;

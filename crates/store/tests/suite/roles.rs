@@ -294,7 +294,7 @@ async fn coordinator(world: &World, known: &Everything) {
     store.platform().receipt_stats().await.unwrap();
     let far = world.now().plus_seconds(1_000_000);
     let swept = store.platform().zones_with_lapsed_delegations(far).await;
-    assert_eq!(swept.unwrap(), [zone.clone()]);
+    assert_eq!(swept.unwrap(), std::slice::from_ref(zone));
     let mut unit = store.begin(zone).await.unwrap();
     let root = &known.tree.root;
     let application = unit.get_application(&known.tree.application.id).await;
