@@ -7,7 +7,12 @@ use caracal_core::id::{MandateId, ZoneId, uuid_v7_millis};
 
 use super::connection::Redis;
 use super::error::RedisError;
-use super::once::{Once, OnceGate};
+use super::once::{Once, OnceGate, YOUTH};
+
+/// A request carries the whole second of its signature, so its nonce passes up to a second after a
+/// mandate of the same moment would. A mandate waits for that: it must not be spent on an exchange that
+/// is then refused.
+const UNTIL_NONCES_PASS: Duration = Duration::from_millis(1_500);
 
 /// The replay memory that all Gateways share. A mark is `seen:jti:{shard}:zone:jti`.
 #[derive(Debug, Clone)]
@@ -17,7 +22,7 @@ impl RedisMarks {
     /// Marks over this connection.
     #[must_use]
     pub fn new(redis: Redis) -> Self {
-        Self(OnceGate::new(redis, "seen:jti"))
+        Self(OnceGate::new(redis, "seen:jti").young_for(YOUTH + UNTIL_NONCES_PASS))
     }
 
     /// Marks the mandate as used until `expires`. A `jti` that carries no time is never the first.

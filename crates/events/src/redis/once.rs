@@ -121,6 +121,11 @@ impl OnceGate {
         }
     }
 
+    /// Lets no id pass for longer than [`YOUTH`] after a reign began.
+    pub(super) fn young_for(self, youth: Duration) -> Self {
+        Self { youth, ..self }
+    }
+
     /// As long as the clocks of one host differ: not at all.
     #[cfg(test)]
     pub(super) fn on_one_host(redis: Redis, prefix: &'static str) -> Self {
