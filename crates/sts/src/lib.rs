@@ -19,6 +19,9 @@
 //! narrows. Every decision reads one view of the zone that was taken after the request arrived. What
 //! can't be decided is 503, never a verdict.
 
+// An exchange is one deep future down to the driver of the database.
+#![recursion_limit = "256"]
+
 mod audit;
 mod claims;
 mod client_auth;
