@@ -12,7 +12,7 @@ use super::once::{Once, OnceGate, YOUTH};
 /// A request carries the whole second of its signature, so its nonce passes up to a second after a
 /// mandate of the same moment would. A mandate waits for that: it must not be spent on an exchange that
 /// is then refused.
-const UNTIL_NONCES_PASS: Duration = Duration::from_millis(1_500);
+pub(super) const UNTIL_NONCES_PASS: Duration = Duration::from_millis(1_500);
 
 /// The replay memory that all Gateways share. A mark is `seen:jti:{shard}:zone:jti`.
 #[derive(Debug, Clone)]
