@@ -16,8 +16,12 @@ use crate::error::StoreError;
 use crate::handle::{Access, InZone};
 use crate::sql::{Entity, Row, Where, params};
 
-/// So many events are sorted rather than walked to.
-const SORTED: i64 = 20_000;
+/// So few events are sorted rather than walked to.
+const FEW: i64 = 3_000;
+/// With so many places for each event of the period, walking passes over too many others.
+const THIN: i64 = 100;
+/// More are not sorted, however thin.
+const MANY: i64 = 50_000;
 
 /// An event read through its month.
 pub(super) struct InMonth(pub(super) AuditRecord);
@@ -47,6 +51,14 @@ struct Span {
     events: i64,
 }
 
+impl Span {
+    fn is_walked(&self) -> bool {
+        let places = self.last.saturating_sub(self.first);
+        let is_thin = places > self.events.saturating_mul(THIN);
+        self.events > MANY || (self.events > FEW && !is_thin)
+    }
+}
+
 impl<A: Access> InZone<A> {
     pub(super) async fn walk_months(
         &self,
@@ -61,10 +73,10 @@ impl<A: Access> InZone<A> {
         let Some(span) = self.span(walk).await? else {
             return Ok(Vec::new());
         };
-        if span.events <= SORTED {
-            self.walk_sorted(walk).await
-        } else {
+        if span.is_walked() {
             self.walk_places(walk, &span).await
+        } else {
+            self.walk_sorted(walk).await
         }
     }
 
