@@ -56,7 +56,8 @@ pub struct AuditOptions {
     pub batch_events: usize,
     /// About the most bytes of one transaction.
     pub batch_bytes: usize,
-    /// How long a small batch waits for more events. Somebody who waits to read them cuts it short.
+    /// How long a small batch of a log waits for more events, and how long the stream is left alone
+    /// after a few entries. Somebody who waits to read a log's events cuts it short.
     pub linger: Duration,
     /// How often the heads of grown chains are signed.
     pub checkpoint_interval: Duration,

@@ -173,8 +173,12 @@ async fn an_unreachable_store_is_503_and_never_a_verdict() {
 }
 
 #[tokio::test]
-async fn dead_messages_make_the_role_not_ready() {
-    let world = World::new().await;
+async fn dead_messages_beyond_the_limit_make_the_role_not_ready() {
+    let world = World::with(ApiOptions {
+        ready_dead_outbox_max: Some(0),
+        ..options()
+    })
+    .await;
     let zone = World::zone_id(&world.zone("orchard").await);
     let mut unit = world.store.begin(&zone).await.unwrap();
     let id = unit

@@ -66,7 +66,13 @@ impl Reading<'_> {
             }
         }
         let fresh = self.queue.read(ENTRIES, WAIT).await?;
-        self.take(fresh).await
+        let is_trickle = (1..ENTRIES).contains(&fresh.len());
+        self.take(fresh).await?;
+        if is_trickle {
+            // A transaction costs the store the same for one entry as for many: let some gather.
+            tokio::time::sleep(self.inner.parts.options.linger).await;
+        }
+        Ok(())
     }
 
     /// Stores entries in transactions of bounded size.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use caracal_audit::{Audit, AuditParts, RedisQueue, Source, StoreLedger};
+use caracal_audit::{Audit, AuditOptions, AuditParts, RedisQueue, Source, StoreLedger};
 use caracal_core::id::EventId;
 use caracal_core::{Clock, Random, Secret};
 use caracal_crypto::KeyRing;
@@ -38,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long evidence is let gather on the stream: storing costs a dozen statements however much it is.
+const BATCH_LINGER: Duration = Duration::from_millis(150);
 
 /// How long the Audit role may take to store what it has read when it stops.
 const LAST_BATCH: Duration = Duration::from_secs(5);
@@ -258,7 +261,10 @@ impl<'a> Process<'a> {
             producer_key: options::hmac_key(settings, "AUDIT_HMAC_KEY")?,
             clock: ground.clock.clone(),
             random: ground.random.clone(),
-            options: options::audit(settings),
+            options: AuditOptions {
+                linger: BATCH_LINGER,
+                ..options::audit(settings)
+            },
         });
         let (running, stop) = (audit.clone(), self.jobs.clone());
         self.working.push(tokio::spawn(async move {

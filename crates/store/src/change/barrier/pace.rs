@@ -12,11 +12,11 @@ use std::time::Duration;
 /// A crowd that was worth waiting for.
 const WORTH: usize = 8;
 /// A crowd that is large enough: the read starts at once.
-const ENOUGH: usize = 16;
+const ENOUGH: usize = 40;
 /// The longest that a crowd is let gather.
 const AT_MOST: Duration = Duration::from_millis(10);
 /// A pause in the arrivals after which nobody more is expected.
-const QUIET: Duration = Duration::from_millis(2);
+const QUIET: Duration = Duration::from_millis(3);
 /// Rounds with overlapping callers between two tries, at least and at most.
 const TRY_AFTER: (u32, u32) = (16, 4096);
 
