@@ -70,7 +70,7 @@ impl Reading<'_> {
         self.take(fresh).await?;
         if is_trickle {
             // A transaction costs the store the same for one entry as for many: let some gather.
-            tokio::time::sleep(self.inner.parts.options.linger).await;
+            sleep(self.inner.parts.options.linger).await;
         }
         Ok(())
     }
