@@ -81,7 +81,7 @@ impl Run {
             load_cpu_per_1000: per_1000(self.load_cpu),
             resident_mib: mib,
             statements_per_call: asked.and_then(|a| a.statements).and_then(per_call),
-            commands_per_call: asked.map(Counted::commands).and_then(per_call),
+            commands_per_call: asked.map(Counted::sent).and_then(per_call),
         }
     }
 }
@@ -125,7 +125,7 @@ impl Report<'_> {
                 shown(f.commands_per_call),
             ));
             if let Some(asked) = &run.asked {
-                out.push_str(&format!("        Redis: {}\n", most_frequent(asked)));
+                out.push_str(&format!("        Redis ran: {}\n", most_frequent(asked)));
             }
             if let Some(failure) = &run.tally.first_failure {
                 out.push_str(&format!("        first failure: {failure}\n"));
@@ -198,7 +198,7 @@ mod tests {
             resident: 64 * 1024 * 1024,
             asked: Some(Counted {
                 statements: Some(100),
-                commands: [("set".to_owned(), 2_000)].into(),
+                commands: [("evalsha".to_owned(), 2_000)].into(),
             }),
         };
         let figures = run.figures();

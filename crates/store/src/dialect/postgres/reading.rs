@@ -54,9 +54,9 @@ struct Lease {
 
 /// What makes the planner follow the order of the indexes. A plan that can't looks dear and would be
 /// compiled, which takes longer than running it.
-const IN_ORDER: &str = "BEGIN READ ONLY; SET LOCAL enable_sort = off;
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;
-    SET LOCAL max_parallel_workers_per_gather = 0";
+const IN_ORDER: &str = "set_config('enable_sort', 'off', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)";
 
 impl Lease {
     async fn take(pool: &PgPool) -> Result<Self, Error> {
@@ -76,7 +76,9 @@ impl Lease {
         // No parameter, so one round trip; a scope has no characters to escape.
         let zone = scope.variable();
         let set = if self.is_set_up {
-            format!("{IN_ORDER}; SELECT set_config('caracal.zone', '{zone}', true)")
+            format!(
+                "BEGIN READ ONLY; SELECT {IN_ORDER}, set_config('caracal.zone', '{zone}', true)"
+            )
         } else {
             format!("SELECT set_config('caracal.zone', '{zone}', false)")
         };
