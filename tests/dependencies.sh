@@ -14,11 +14,12 @@ for banned in ring openssl openssl-sys native-tls; do
   fi
 done
 
-# Roles talk through traits, never through one another's insides.
+# Roles talk through traits, never through one another's insides. A test may put two of them on one wire.
 roles="sts gateway coordinator audit api"
 for role in $roles; do
+  shipped=$(sed '/^\[dev-dependencies\]/,/^\[/d' "crates/$role/Cargo.toml")
   for other in $roles; do
-    if [ "$role" != "$other" ] && grep -q "^caracal-$other" "crates/$role/Cargo.toml"; then
+    if [ "$role" != "$other" ] && grep -q "^caracal-$other" <<<"$shipped"; then
       echo "role $role depends on role $other" >&2
       exit 1
     fi
