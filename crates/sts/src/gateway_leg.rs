@@ -54,6 +54,8 @@ const LONGEST_WORK: Duration = Duration::from_secs(30);
 pub struct GatewayLeg {
     /// `GATEWAY_STS_HMAC_KEY`.
     pub key: HmacKey,
+    /// `GATEWAY_STS_HMAC_KEY_PREVIOUS`: still heard while Gateways change to the new one.
+    pub previous: Option<HmacKey>,
     /// Which requests were seen.
     pub nonces: Arc<dyn NonceStore>,
 }
@@ -141,7 +143,13 @@ impl GatewayLeg {
             body: &body,
         };
         let now = sts.clock.now();
-        let nonce = verify(&self.key, &signed, &presented, now).map_err(|error| {
+        let under = |key| verify(key, &signed, &presented, now);
+        let proven = under(&self.key);
+        let proven = match (proven, &self.previous) {
+            (Err(_), Some(previous)) => under(previous),
+            (proven, _) => proven,
+        };
+        let nonce = proven.map_err(|error| {
             tracing::warn!(%error, "a Gateway's signature was refused");
             Unheard::Signature
         })?;

@@ -217,6 +217,7 @@ impl World {
         self.clock.advance_seconds(1);
         let leg = GatewayLeg {
             key: gateway_key(),
+            previous: None,
             nonces,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

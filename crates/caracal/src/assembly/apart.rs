@@ -173,8 +173,10 @@ impl<'a> Process<'a> {
         );
         let counts = Arc::new(SharedMints(counts));
         let sts = ground.sts(footing, self.journal()?, self.keys()?, Some(counts))?;
+        let previous = options::hmac_key(settings, "GATEWAY_STS_HMAC_KEY_PREVIOUS")?;
         let leg = options::hmac_key(settings, "GATEWAY_STS_HMAC_KEY")?.map(|key| GatewayLeg {
             key,
+            previous,
             nonces: Arc::new(SharedNonces(RedisNonces::new(self.redis.clone()))),
         });
         self.working.extend(sts.spawn_jobs(self.jobs.clone()));

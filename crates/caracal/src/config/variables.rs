@@ -255,6 +255,7 @@ pub(crate) static VARIABLES: &[Variable] = &[
     file("AUDIT_HMAC_KEY_PREVIOUS", &[Audit], HexKey, Optional, "The key before the last rotation; opens the shared checkpoint key once."),
     file("STREAMS_HMAC_KEY", PLANE, HexKey, Published, "Signs stream messages."),
     file("GATEWAY_STS_HMAC_KEY", &[Gateway, Sts, Api], HexKey, Published, "Authenticates the Gateway to the STS."),
+    file("GATEWAY_STS_HMAC_KEY_PREVIOUS", &[Sts], HexKey, Optional, "The key before the last rotation; Gateways that still have it are heard."),
     file("IDEMPOTENCY_HMAC_KEY", &[Coordinator], HexKey, Optional, "Digests idempotency keys. Unset: derived from SECRET_STORE_KEK."),
     file("IDEMPOTENCY_HMAC_KEY_PREVIOUS", &[Coordinator], HexKey, Optional, "The key before the last rotation."),
     file("AUDIT_CHECKPOINT_KEY", &[Audit], HexKey, Optional, "Signs evidence checkpoints; no producer holds it. Unset: the Audit role keeps one in the store. Embedded: in the home directory."),

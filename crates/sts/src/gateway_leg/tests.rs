@@ -78,11 +78,17 @@ impl Bench {
     }
 
     async fn with(world: World, nonces: Arc<dyn NonceStore>) -> Self {
+        Self::between(world, nonces, None).await
+    }
+
+    /// In the midst of a change of keys.
+    async fn between(world: World, nonces: Arc<dyn NonceStore>, previous: Option<HmacKey>) -> Self {
         world.clock.advance_seconds(1);
         world.delegate(|_, _, _| {}).await;
         let token = world.gateway(&[]).await.token();
         let leg = GatewayLeg {
             key: gateway_key(),
+            previous,
             nonces,
         };
         Self {
@@ -271,6 +277,22 @@ async fn another_key_is_not_heard() {
     let other = HmacKey::from_secret_bytes(&[9; 32]);
     let sent = bench.signed_with(&other, EXCHANGE_PATH, bench.form(&[]), bench.world.now());
     assert!(bench.send(&sent).await.is_not_heard());
+}
+
+#[tokio::test]
+async fn while_keys_change_the_previous_one_is_heard_and_its_requests_once() {
+    let world = World::new().await;
+    let nonces = Arc::new(ProcessNonces::new(&*world.clock, 1_000));
+    let previous = || HmacKey::from_secret_bytes(&[9; 32]);
+    let bench = Bench::between(world, nonces, Some(previous())).await;
+    let now = bench.world.now();
+    let old = bench.signed_with(&previous(), EXCHANGE_PATH, bench.form(&[]), now);
+    assert_eq!(bench.send(&old).await.status, StatusCode::OK);
+    assert!(bench.send(&old).await.is_not_heard());
+    assert_eq!(bench.send(&bench.asks()).await.status, StatusCode::OK);
+    let third = HmacKey::from_secret_bytes(&[8; 32]);
+    let third = bench.signed_with(&third, EXCHANGE_PATH, bench.form(&[]), now);
+    assert!(bench.send(&third).await.is_not_heard());
 }
 
 #[tokio::test]
