@@ -15,6 +15,7 @@ CHART = INFRA / "helm/caracal"
 RELEASE = "caracal"
 NAMESPACE = "caracal"
 PREFIX = f"{RELEASE}-caracal"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Refused(Exception):
@@ -80,13 +81,18 @@ def render_texts(given: dict, *, upgrade: bool = False) -> dict[str, str]:
     return json.loads(_rendered(json.dumps(given, sort_keys=True), upgrade))
 
 
+@functools.cache
+def _parsed(given: str, upgrade: bool) -> str:
+    objects = []
+    for path, text in json.loads(_rendered(given, upgrade)).items():
+        if path.endswith(".yaml"):
+            objects += [item for item in yaml.load_all(text, Loader=LOADER) if item]
+    return json.dumps(objects)
+
+
 def render(given: dict, *, upgrade: bool = False) -> list[dict]:
     """The objects that an install or an upgrade with these values makes."""
-    objects = []
-    for path, text in render_texts(given, upgrade=upgrade).items():
-        if path.endswith(".yaml"):
-            objects += [document for document in yaml.safe_load_all(text) if document]
-    return objects
+    return json.loads(_parsed(json.dumps(given, sort_keys=True), upgrade))
 
 
 def of_kind(objects: Iterable[dict], *kinds: str) -> list[dict]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tomllib
 from pathlib import Path
 
-from kubernetes_validate.utils import all_versions, validate
 import pytest
 import yaml
 from chart import (
@@ -26,10 +26,12 @@ from chart import (
 )
 from composition import load, secrets_of
 from helm_python import Chart, lint
+from kubernetes_validate import utils as kubernetes
 from place import BINARY, INFRA, PORTS, REPOSITORY, ROLES, succeed
 
 OLDEST = "1.30"
-VERSIONS = [v for v in all_versions() if tuple(map(int, v.split(".")[:2])) >= (1, 30)]
+VERSIONS = [v for v in kubernetes.all_versions() if tuple(map(int, v.split(".")[:2])) >= (1, 30)]
+SCHEMAS = functools.cache(kubernetes.schema_contents)
 KEEPS_EVIDENCE = {"sts", "gateway", "api"}
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "BackendConfig"}
 ALL_OVERLAYS = overlays()
@@ -62,10 +64,21 @@ def test_helm_finds_nothing_to_complain_about() -> None:
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
-def test_every_object_is_valid_kubernetes(version: str, objects: list[dict]) -> None:
+def test_every_object_is_valid_kubernetes(
+    version: str, objects: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It reads megabytes of schemas for each object otherwise.
+    monkeypatch.setattr(kubernetes, "schema_contents", SCHEMAS)
     for item in objects:
         if item["kind"] not in CUSTOM:
-            validate(item, version, strict=True)
+            kubernetes.validate(item, version, strict=True)
+
+
+def test_the_validation_sees_a_field_that_does_not_exist(objects: list[dict]) -> None:
+    item = named(objects, "Service", f"{PREFIX}-sts")
+    item["spec"]["portz"] = []
+    with pytest.raises(kubernetes.ValidationError, match="portz"):
+        kubernetes.validate(item, VERSIONS[0], strict=True)
 
 
 def test_the_oldest_cluster_is_the_one_that_the_chart_demands() -> None:
@@ -433,3 +446,24 @@ def test_every_value_has_a_place_in_the_schema_and_the_other_way_round() -> None
                 compare(f"{path}.{key}", node["properties"][key], inner)
 
     compare("", schema, shipped)
+
+
+def test_no_value_is_read_by_nothing() -> None:
+    """A key that no template names does nothing, however well it is documented."""
+    text = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
+    with Chart.load(CHART) as chart:
+        shipped = chart.values
+    # Passed on whole, as Kubernetes objects or as thresholds.
+    whole = {"affinity", "topologySpreadConstraints", "resources", "labels", "annotations"}
+
+    def keys(value: dict) -> set[str]:
+        found = set()
+        for key, inner in value.items():
+            found.add(key)
+            if isinstance(inner, dict) and key not in whole:
+                found |= keys(inner)
+        return found
+
+    monitoring = {"serviceMonitor", "alertRules", "dashboards"}
+    for name in sorted(keys({k: v for k, v in shipped.items() if k not in monitoring})):
+        assert re.search(rf"\b{name}\b", text), name

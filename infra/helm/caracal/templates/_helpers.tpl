@@ -51,6 +51,19 @@ app.kubernetes.io/name: {{ include "caracal.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Annotations; one that an overlay set to null is gone. */}}
+{{- define "caracal.annotations" -}}
+{{- $kept := dict -}}
+{{- range $key, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $kept $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- with $kept -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Image reference of dict "root" "image". */}}
 {{- define "caracal.image" -}}
 {{- $global := .root.Values.global -}}

@@ -101,3 +101,8 @@ are both made from it, so that a file that is named is a file that is there.
 {{- define "caracal.hasCa" -}}
 {{- with .Values.tls.caBundle }}{{ if or .configMapName .secretName }}true{{ end }}{{ end -}}
 {{- end -}}
+
+{{/* A text as a part of a URL. */}}
+{{- define "caracal.urlPart" -}}
+{{- urlquery . | replace "+" "%20" -}}
+{{- end -}}
