@@ -17,7 +17,7 @@ metadata:
   annotations:
     kubectl.kubernetes.io/default-container: {{ $name }}
     # Pods roll when what they read once, at their start, changes.
-    checksum/secrets: {{ pick $values.secrets "plaintext" "revision" "database" "redis" | toJson | sha256sum }}
+    checksum/secrets: {{ ternary (pick $values.secrets "plaintext" "revision" "database" "redis") (pick $values.secrets "revision") $values.secrets.create | toJson | sha256sum }}
     {{- with $values.global.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
