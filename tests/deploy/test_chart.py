@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from chart import (
     values,
 )
 from composition import load, secrets_of
-from helm_python import Chart, lint
+from helm_python import Chart, lint, package
 from kubernetes_validate import utils as kubernetes
 from place import BINARY, INFRA, PORTS, REPOSITORY, ROLES, succeed
 
@@ -467,3 +469,20 @@ def test_no_value_is_read_by_nothing() -> None:
     monitoring = {"serviceMonitor", "alertRules", "dashboards"}
     for name in sorted(keys({k: v for k, v in shipped.items() if k not in monitoring})):
         assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_readme_is_current() -> None:
+    generated = succeed(sys.executable, INFRA / "helm/README.generate")
+    assert (CHART / "README.md").read_text() == generated, (
+        "run infra/helm/README.generate >infra/helm/caracal/README.md"
+    )
+
+
+def test_the_package_holds_what_an_operator_needs(tmp_path: Path) -> None:
+    archive = package(CHART, destination=tmp_path)
+    with tarfile.open(archive) as contents:
+        names = {name.removeprefix("caracal/") for name in contents.getnames()}
+    for wanted in ("README.md", "values.schema.json", "values.production.yaml", "templates/NOTES.txt"):
+        assert wanted in names
+    for path in (CHART / "examples").rglob("*.yaml"):
+        assert str(path.relative_to(CHART)) in names
