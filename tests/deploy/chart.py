@@ -141,4 +141,8 @@ def overlays() -> list[tuple[str, ...]]:
     clouds = sorted(path.name for path in Path(CHART / "examples").glob("values.*.yaml"))
     apart = [f"examples/{name}" for name in clouds if f"examples/{name}" != managed]
     single = [(), ("values.dev.yaml",), ("values.rc.yaml",)]
-    return [*single, *([(managed,)] if (CHART / managed).exists() else []), *((managed, n) for n in apart)]
+    return [
+        *single,
+        *([(managed,)] if (CHART / managed).exists() else []),
+        *((managed, n) for n in apart),
+    ]

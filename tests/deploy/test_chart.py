@@ -8,6 +8,8 @@ import re
 import sys
 import tarfile
 import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,14 @@ from chart import (
     Refused,
     container,
     environment,
+    merge,
     named,
+    nested,
     of_kind,
     overlays,
     pods,
     render,
+    render_texts,
     secret_files,
     values,
 )
@@ -37,7 +42,10 @@ SCHEMAS = functools.cache(kubernetes.schema_contents)
 KEEPS_EVIDENCE = {"sts", "gateway", "api"}
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "BackendConfig"}
 ALL_OVERLAYS = overlays()
-IDS = ["+".join(Path(name).stem.removeprefix("values.") for name in files) or "defaults" for files in ALL_OVERLAYS]
+IDS = [
+    "+".join(Path(name).stem.removeprefix("values.") for name in files) or "defaults"
+    for files in ALL_OVERLAYS
+]
 
 
 @pytest.fixture(params=ALL_OVERLAYS, ids=IDS)
@@ -163,7 +171,12 @@ def test_a_role_is_told_what_compose_tells_it(role: str, defaults: list[dict]) -
             services__gateway__upstreamHostAllowlist=["a.test"],
             **{
                 f"secrets__{key}__secretName": "caracal-runtime"
-                for key in ("stsAdminToken", "auditAdminToken", "auditCheckpointKey", "idempotencyHmacKey")
+                for key in (
+                    "stsAdminToken",
+                    "auditAdminToken",
+                    "auditCheckpointKey",
+                    "idempotencyHmacKey",
+                )
             },
         )
     )
@@ -187,7 +200,9 @@ def test_the_binary_accepts_the_roles_configuration(
     """Exactly what the container would see, with the secrets where the tests have them."""
     template = pods(objects)[role]
     for number, name in enumerate(secret_files(template)):
-        content = "redis://cache.test:6379/0" if name == "redisUrl" else f"{number:02x}" * 3 + "a7" * 29
+        content = (
+            "redis://cache.test:6379/0" if name == "redisUrl" else f"{number:02x}" * 3 + "a7" * 29
+        )
         if name.endswith("DatabaseUrl"):
             content = "postgres://u:p@db.test:5432/caracal?sslmode=verify-full"
         (tmp_path / name).write_text(content)
@@ -203,7 +218,11 @@ def test_the_binary_accepts_the_roles_configuration(
 
 
 def test_no_secret_is_in_a_variable(objects: list[dict], schema: list[dict]) -> None:
-    secret = {row["name"] for row in schema if row["secret"] or row["name"].endswith("_URL") and row["file"]}
+    secret = {
+        row["name"]
+        for row in schema
+        if row["secret"] or row["name"].endswith("_URL") and row["file"]
+    }
     for name, template in pods(objects).items():
         assert environment(template).keys() & secret == set(), name
         for entry in container(template)["env"]:
@@ -219,7 +238,11 @@ def test_each_file_that_is_named_is_there_and_each_that_is_there_is_named(
         assert mounted.keys() == {volume["name"] for volume in template["spec"]["volumes"]} | (
             {"replay"} if "replay" in mounted else set()
         )
-        assert mounted["secrets"] == {"name": "secrets", "mountPath": "/run/secrets", "readOnly": True}
+        assert mounted["secrets"] == {
+            "name": "secrets",
+            "mountPath": "/run/secrets",
+            "readOnly": True,
+        }
         said = {
             value.removeprefix("/run/secrets/")
             for key, value in environment(template).items()
@@ -232,7 +255,10 @@ def test_who_keeps_evidence_keeps_it_on_a_volume(defaults: list[dict]) -> None:
     for role in ROLES:
         kind = "StatefulSet" if role in KEEPS_EVIDENCE else "Deployment"
         workload = named(defaults, kind, f"{PREFIX}-{role}")
-        mounts = {m["mountPath"]: m["name"] for m in container(workload["spec"]["template"])["volumeMounts"]}
+        mounts = {
+            m["mountPath"]: m["name"]
+            for m in container(workload["spec"]["template"])["volumeMounts"]
+        }
         place = environment(workload["spec"]["template"]).get("AUDIT_REPLAY_DIR")
         if role in KEEPS_EVIDENCE:
             assert place == "/var/lib/caracal/audit-replay"
@@ -282,7 +308,11 @@ def test_nothing_immutable_carries_a_version(tmp_path: Path) -> None:
 def test_probes_ask_what_the_role_answers(role: str, objects: list[dict]) -> None:
     own = container(pods(objects)[role])
     opened = {port["name"] for port in own["ports"]}
-    for probe, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
+    for probe, path in (
+        ("startupProbe", "/health"),
+        ("livenessProbe", "/health"),
+        ("readinessProbe", "/ready"),
+    ):
         asked = own[probe]["httpGet"]
         assert asked["path"] == path
         assert asked["port"] in opened
@@ -356,7 +386,9 @@ def test_strings_of_affinity_are_templates(defaults: list[dict]) -> None:
         (spread,) = spec["topologySpreadConstraints"]
         labels = pods(defaults)[role]["metadata"]["labels"]
         assert spread["labelSelector"]["matchLabels"] == labels
-        (preferred,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        (preferred,) = spec["affinity"]["podAntiAffinity"][
+            "preferredDuringSchedulingIgnoredDuringExecution"
+        ]
         assert preferred["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
     renamed = pods(render(values(nameOverride="authority")))["sts"]
     (spread,) = renamed["spec"]["topologySpreadConstraints"]
@@ -417,9 +449,18 @@ def test_the_pods_run_as_the_images_user(objects: list[dict]) -> None:
         ({"services": {"sts": {"issuerUrl": "sts.test"}}}, "/services/sts/issuerUrl"),
         ({"services": {"sts": {"issuerUrl": "https://a:b@sts.test"}}}, "/services/sts/issuerUrl"),
         ({"services": {"sts": {"resources": {"limit": {}}}}}, "/services/sts/resources"),
-        ({"networkPolicy": {"dnsEgress": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}, "/networkPolicy/dnsEgress/0"),
-        ({"networkPolicy": {"extraEgress": [{"ports": [{"port": 443}]}]}}, "/networkPolicy/extraEgress/0"),
-        ({"networkPolicy": {"extraIngress": [{"from": [], "ports": [{"port": 1}]}]}}, "/networkPolicy/extraIngress/0"),
+        (
+            {"networkPolicy": {"dnsEgress": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}},
+            "/networkPolicy/dnsEgress/0",
+        ),
+        (
+            {"networkPolicy": {"extraEgress": [{"ports": [{"port": 443}]}]}},
+            "/networkPolicy/extraEgress/0",
+        ),
+        (
+            {"networkPolicy": {"extraIngress": [{"from": [], "ports": [{"port": 1}]}]}},
+            "/networkPolicy/extraIngress/0",
+        ),
         ({"ingress": {"audit": {"enabled": True}}}, "/ingress"),
         ({"ingress": {"gateway": {"hosts": []}}}, "/ingress/gateway"),
         ({"replayPersistence": {"size": "1GB"}}, "/replayPersistence/size"),
@@ -450,25 +491,97 @@ def test_every_value_has_a_place_in_the_schema_and_the_other_way_round() -> None
     compare("", schema, shipped)
 
 
+# Values under which every other value has something to say.
+EVERYTHING_ON = values(
+    "examples/values.cloud-managed.yaml",
+    global__mode="rc",
+    global__evaluation=True,
+    global__podLabels={"a": "b"},
+    secrets__create=True,
+    secrets__kekRotation=True,
+    secrets__plaintext={
+        "postgresPassword": "p", "redisPassword": "r", "caracalAdminToken": "a",
+        "caracalCoordinatorToken": "c", "metricsBearer": "m", "secretStoreKek": "k",
+        "auditHmacKey": "h", "streamsHmacKey": "s", "gatewayStsHmacKey": "g",
+    },
+    **{
+        f"secrets__{name}__secretName": "caracal-runtime"
+        for name in ("stsAdminToken", "auditAdminToken", "auditCheckpointKey", "idempotencyHmacKey")
+    },
+    tls__caBundle__configMapName="roots",
+    ingress__coordinator={"enabled": True, "host": "coordinator.test", "tlsSecretName": "tls"},
+    services__api__hpa__enabled=False,
+    services__sts__hpa__enabled=False,
+    services__coordinator__hpa__enabled=False,
+    services__audit__hpa__enabled=False,
+    services__gateway__hpa__enabled=False,
+    **{
+        f"httpRoute__{role}": {"enabled": True, "hostnames": ["h.test"], "parentRefs": [{"name": "g"}]}
+        for role in ("sts", "gateway", "api", "coordinator")
+    },
+)  # fmt: skip
+PEER = {"ipBlock": {"cidr": "10.99.0.0/24"}}
+PORT = {"protocol": "TCP", "port": 4242}
+NAMED = {"name": "other", "mountPath": "/other"}
+SAMPLES = [
+    "other", "https://other.test", "other.test", "9Gi", "60%", "sha256:" + "1" * 64, "Always", "dev", "warn",
+    "require", True, 7, {"a": "other"}, [NAMED], [{"name": "other"}], ["other.test"],
+    [{"to": [PEER], "ports": [PORT]}], [{"from": [PEER], "ports": [PORT]}], [PEER],
+    ["ReadWriteMany"], [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}],
+    [{"configMapRef": {"name": "other"}}], {"requests": {"cpu": "3"}}, ["other"],
+]  # fmt: skip
+
+
 def test_no_value_is_read_by_nothing() -> None:
-    """A key that no template names does nothing, however well it is documented."""
-    text = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
+    """Each value changes what is rendered, somewhere; or has a test of its own, named here."""
     with Chart.load(CHART) as chart:
         shipped = chart.values
-    # Passed on whole, as Kubernetes objects or as thresholds.
-    whole = {"affinity", "topologySpreadConstraints", "resources", "labels", "annotations"}
+    elsewhere = {
+        "services.*.port",  # The schema refuses any other.
+        "services.*.hpa.*",  # Below; with it on, replicas would say nothing.
+        "ingress.*.tlsByController",  # The guards read it.
+        "secrets.plaintext.*",  # The evaluation's tests.
+        "tls.caBundle.secretName",  # Not beside configMapName.
+        "secrets.create", "global.evaluation",  # The guards' tests.
+        "serviceMonitor.*", "alertRules.*", "dashboards.*",  # Monitoring's tests.
+    }  # fmt: skip
 
-    def keys(value: dict) -> set[str]:
-        found = set()
-        for key, inner in value.items():
-            found.add(key)
-            if isinstance(inner, dict) and key not in whole:
-                found |= keys(inner)
-        return found
+    def leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+        if isinstance(value, dict) and value and not path.endswith(("affinity", "resources")):
+            for name, inner in value.items():
+                yield from leaves(f"{path}.{name}" if path else name, inner)
+        else:
+            yield path, value
 
-    monitoring = {"serviceMonitor", "alertRules", "dashboards"}
-    for name in sorted(keys({k: v for k, v in shipped.items() if k not in monitoring})):
-        assert re.search(rf"\b{name}\b", text), name
+    plain = render_texts(EVERYTHING_ON)
+    silent = []
+    for path, value in leaves("", shipped):
+        if any(fnmatch(path, pattern) for pattern in elsewhere):
+            continue
+        candidates = [True, False] if isinstance(value, bool) else SAMPLES
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            candidates = [value + 1, value - 1]
+        for candidate in candidates:
+            if isinstance(value, str | list | dict) and type(candidate) is not type(value):
+                continue
+            try:
+                changed = render_texts(merge(EVERYTHING_ON, nested(path, candidate)))
+            except Refused:
+                continue
+            if changed != plain:
+                break
+        else:
+            silent.append(path)
+    assert not silent
+
+
+def test_each_scaling_value_is_read() -> None:
+    for name, value in (
+        ("minReplicas", 3), ("maxReplicas", 9), ("targetCPUUtilizationPercentage", 1),
+        ("targetMemoryUtilizationPercentage", 0), ("enabled", False),
+    ):  # fmt: skip
+        for role in ROLES:
+            assert render(values(**{f"services__{role}__hpa__{name}": value})) != render({})
 
 
 def test_the_readme_is_current() -> None:
@@ -482,7 +595,12 @@ def test_the_package_holds_what_an_operator_needs(tmp_path: Path) -> None:
     archive = package(CHART, destination=tmp_path)
     with tarfile.open(archive) as contents:
         names = {name.removeprefix("caracal/") for name in contents.getnames()}
-    for wanted in ("README.md", "values.schema.json", "values.production.yaml", "templates/NOTES.txt"):
+    for wanted in (
+        "README.md",
+        "values.schema.json",
+        "values.production.yaml",
+        "templates/NOTES.txt",
+    ):
         assert wanted in names
     for path in (CHART / "examples").rglob("*.yaml"):
         assert str(path.relative_to(CHART)) in names

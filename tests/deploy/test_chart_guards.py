@@ -28,7 +28,9 @@ def test_the_pages_command_renders() -> None:
       --set secrets.database.host=managed-postgres-host
       --set secrets.redis.host=managed-redis-host"""
     words = shlex.split(command)
-    files = [words[i + 1].removeprefix("infra/helm/caracal/") for i, w in enumerate(words) if w == "-f"]
+    files = [
+        words[i + 1].removeprefix("infra/helm/caracal/") for i, w in enumerate(words) if w == "-f"
+    ]
     sets = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     for upgrade in (False, True):
         objects = render(merge(values(*files), set_strings(*sets)), upgrade=upgrade)
@@ -62,12 +64,21 @@ def test_a_clouds_overlay_renders_with_the_same_two_settings(cloud: str) -> None
         ({"networkPolicy__extraIngress": []}, "configure networkPolicy.extraIngress"),
         ({"networkPolicy__extraEgress": []}, "set networkPolicy.postgres and networkPolicy.redis"),
         ({"services__sts__issuerUrl": ""}, "Set services.sts.issuerUrl to the https origin"),
-        ({"services__sts__issuerUrl": "http://sts.your-domain.example"}, "Set services.sts.issuerUrl"),
+        (
+            {"services__sts__issuerUrl": "http://sts.your-domain.example"},
+            "Set services.sts.issuerUrl",
+        ),
         ({"services__sts__issuerUrl": "https://other.your-domain.example"}, "make them the same"),
         ({"ingress__gateway__tlsSecretName": ""}, "set ingress.gateway.tlsSecretName"),
         ({"ingress__api__tlsSecretName": ""}, "set ingress.api.tlsSecretName"),
-        ({"ingress__gateway__host": "gateway.caracal.example.com"}, "ingress.gateway.host is the chart's example"),
-        ({"ingress__api__host": "api.caracal.example.com"}, "ingress.api.host is the chart's example"),
+        (
+            {"ingress__gateway__host": "gateway.caracal.example.com"},
+            "ingress.gateway.host is the chart's example",
+        ),
+        (
+            {"ingress__api__host": "api.caracal.example.com"},
+            "ingress.api.host is the chart's example",
+        ),
     ],
 )
 def test_stable_refuses(settings: dict, sentence: str) -> None:
@@ -100,9 +111,15 @@ def test_production_alone_says_what_is_missing_until_nothing_is() -> None:
         ({"secrets__create": True}, "set global.evaluation=true"),
         ({"httpRoute__gateway__enabled": True}, "set httpRoute.gateway.parentRefs"),
         ({"global__opsPort": 8081}, "global.opsPort is the port of gateway"),
-        ({"services__sts__hpa": {"minReplicas": 9}}, "services.sts.hpa.minReplicas is more than maxReplicas"),
+        (
+            {"services__sts__hpa": {"minReplicas": 9}},
+            "services.sts.hpa.minReplicas is more than maxReplicas",
+        ),
         ({"scheduling__preStopSleepSeconds": 20}, "set scheduling.terminationGracePeriodSeconds"),
-        ({"tls__caBundle": {"configMapName": "a", "secretName": "b"}}, "set configMapName or secretName, not both"),
+        (
+            {"tls__caBundle": {"configMapName": "a", "secretName": "b"}},
+            "set configMapName or secretName, not both",
+        ),
     ],
 )
 def test_every_mode_refuses(settings: dict, sentence: str) -> None:
@@ -115,14 +132,19 @@ def test_what_is_not_published_needs_no_certificate() -> None:
 
 
 def test_the_load_balancer_may_have_the_certificate() -> None:
-    given = values(MANAGED, ingress__gateway__tlsSecretName="", ingress__gateway__tlsByController=True)
+    given = values(
+        MANAGED, ingress__gateway__tlsSecretName="", ingress__gateway__tlsByController=True
+    )
     assert render(given)
 
 
 def test_the_notes_say_what_to_check_next() -> None:
-    (notes,) = [t for path, t in render_texts(values(MANAGED)).items() if path.endswith("NOTES.txt")]
+    (notes,) = [
+        t for path, t in render_texts(values(MANAGED)).items() if path.endswith("NOTES.txt")
+    ]
     for wanted in (
-        "get externalsecret caracal-runtime", "get certificate caracal-gateway-tls", "get certificate caracal-api-tls",
+        "get externalsecret caracal-runtime",
+        "get certificate caracal-gateway-tls", "get certificate caracal-api-tls",
         "https://sts.caracal.your-domain.example", "service/caracal-caracal-api 3000:3000",
     ):  # fmt: skip
         assert wanted in notes

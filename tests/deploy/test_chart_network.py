@@ -69,7 +69,8 @@ def is_peer(peer: dict, end: End) -> bool:
             return False
         inside = ipaddress.ip_address(end) in ipaddress.ip_network(block["cidr"])
         return inside and not any(
-            ipaddress.ip_address(end) in ipaddress.ip_network(cut) for cut in block.get("except", [])
+            ipaddress.ip_address(end) in ipaddress.ip_network(cut)
+            for cut in block.get("except", [])
         )
     if not isinstance(end, Pod):
         return False
@@ -87,14 +88,17 @@ def admits(rules: list[dict] | None, side: str, end: End, port: int, protocol: s
         if peers is not None and not any(is_peer(peer, end) for peer in peers):
             continue
         if ports is None or any(
-            p.get("protocol", "TCP") == protocol and p["port"] <= port <= p.get("endPort", p["port"])
+            p.get("protocol", "TCP") == protocol
+            and p["port"] <= port <= p.get("endPort", p["port"])
             for p in ports
         ):
             return True
     return False
 
 
-def allowed(objects: list[dict], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
+def allowed(
+    objects: list[dict], source: End, target: End, port: int, protocol: str = "TCP"
+) -> bool:
     """As the cluster's network decides: each end's policies, where any selects it, must admit."""
     policies = of_kind(objects, "NetworkPolicy")
 
@@ -111,7 +115,9 @@ def allowed(objects: list[dict], source: End, target: End, port: int, protocol: 
     leaving = over(source, "Egress")
     entering = over(target, "Ingress")
     out = not leaving or any(admits(s.get("egress"), "to", target, port, protocol) for s in leaving)
-    into = not entering or any(admits(s.get("ingress"), "from", source, port, protocol) for s in entering)
+    into = not entering or any(
+        admits(s.get("ingress"), "from", source, port, protocol) for s in entering
+    )
     return out and into
 
 
@@ -120,9 +126,21 @@ PROMETHEUS = foreign("monitoring", name="prometheus")
 RESOLVER = foreign("kube-system", k8s_app="kube-dns")
 STRANGER = foreign("caracal", app="stranger")
 NEIGHBOUR = foreign("default", app="neighbour")
-POSTGRES, REDIS, UPSTREAM, INTERNET, METADATA = "10.20.0.5", "10.20.0.6", "10.30.0.9", "93.184.216.34", "169.254.169.254"
+POSTGRES, REDIS, UPSTREAM, INTERNET, METADATA = (
+    "10.20.0.5",
+    "10.20.0.6",
+    "10.30.0.9",
+    "93.184.216.34",
+    "169.254.169.254",
+)
 
-CALLS = {("gateway", "sts"), ("coordinator", "sts"), ("api", "sts"), ("api", "gateway"), ("api", "coordinator")}
+CALLS = {
+    ("gateway", "sts"),
+    ("coordinator", "sts"),
+    ("api", "sts"),
+    ("api", "gateway"),
+    ("api", "coordinator"),
+}
 
 
 @pytest.mark.parametrize("caller", [*ROLES, "migrate"])
@@ -181,7 +199,9 @@ def test_the_calls_are_those_of_the_environment() -> None:
         (role("gateway"), NEIGHBOUR, 443, False),
     ],
 )  # fmt: skip
-def test_who_reaches_whom_on_a_managed_cluster(source: End, target: End, port: int, wanted: bool) -> None:
+def test_who_reaches_whom_on_a_managed_cluster(
+    source: End, target: End, port: int, wanted: bool
+) -> None:
     assert allowed(render(values(MANAGED)), source, target, port) == wanted
 
 
@@ -214,7 +234,9 @@ def test_every_pod_is_under_a_policy_of_its_own(cloud: str) -> None:
     objects = render(values(*CLOUDS[cloud]))
     policies = of_kind(objects, "NetworkPolicy")
     for name, template in pods(objects).items():
-        over = [p for p in policies if selects(p["spec"]["podSelector"], template["metadata"]["labels"])]
+        over = [
+            p for p in policies if selects(p["spec"]["podSelector"], template["metadata"]["labels"])
+        ]
         assert [p["metadata"]["name"] for p in over] == [f"{PREFIX}-{name}"]
 
 
@@ -276,7 +298,11 @@ def test_without_policies_there_are_none() -> None:
 
 
 PATHS = {
-    "sts": [("/oauth/2/token", "Exact"), ("/.well-known/jwks.json", "Exact"), ("/approvals", "Prefix")],
+    "sts": [
+        ("/oauth/2/token", "Exact"),
+        ("/.well-known/jwks.json", "Exact"),
+        ("/approvals", "Prefix"),
+    ],
     "gateway": [("/", "Prefix")],
     "api": [("/v1", "Prefix")],
     "coordinator": [("/zones", "Prefix"), ("/v1/verify", "Exact")],
@@ -285,9 +311,15 @@ PATHS = {
 
 def published(name: str) -> dict:
     return {
-        "ingress": {name: {"enabled": True, "host": f"{name}.test", "tlsSecretName": f"{name}-tls"}},
+        "ingress": {
+            name: {"enabled": True, "host": f"{name}.test", "tlsSecretName": f"{name}-tls"}
+        },
         "httpRoute": {
-            name: {"enabled": True, "hostnames": [f"{name}.test"], "parentRefs": [{"name": "edge", "namespace": "edge"}]}
+            name: {
+                "enabled": True,
+                "hostnames": [f"{name}.test"],
+                "parentRefs": [{"name": "edge", "namespace": "edge"}],
+            }
         },
     }
 
@@ -302,7 +334,10 @@ def test_the_outside_sees_the_paths_that_callers_need(name: str) -> None:
     assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == PATHS[name]
     service = named(objects, "Service", f"{PREFIX}-{name}")
     for path in rule["http"]["paths"]:
-        assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": "http"}}
+        assert path["backend"]["service"] == {
+            "name": service["metadata"]["name"],
+            "port": {"name": "http"},
+        }
     (route,) = of_kind(objects, "HTTPRoute")
     (only,) = route["spec"]["rules"]
     kinds = {"PathPrefix": "Prefix", "Exact": "Exact"}
@@ -312,21 +347,28 @@ def test_the_outside_sees_the_paths_that_callers_need(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("operation", ["/metrics", "/ready", "/health", "/internal/zones/z/signing-key/rotate"])
+@pytest.mark.parametrize(
+    "operation", ["/metrics", "/ready", "/health", "/internal/zones/z/signing-key/rotate"]
+)
 def test_no_published_path_leads_to_an_operation(name: str, operation: str) -> None:
     own = container(pods(render(published(name)))[name])
     for path, kind in PATHS[name]:
         whole = path.rstrip("/") + "/"
         leads = operation == path if kind == "Exact" else f"{operation}/".startswith(whole)
         # The Gateway's paths are its upstreams'; its own operations are on the other port.
-        assert not leads or (name == "gateway" and {p["name"] for p in own["ports"]} == {"http", "ops"})
+        assert not leads or (
+            name == "gateway" and {p["name"] for p in own["ports"]} == {"http", "ops"}
+        )
 
 
 def test_the_pages_certificates_are_of_the_issuers() -> None:
     objects = render(values(MANAGED))
     for name in ("sts", "gateway", "api"):
         ingress = named(objects, "Ingress", f"{PREFIX}-{name}")
-        assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt-prod"
+        assert (
+            ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"]
+            == "letsencrypt-prod"
+        )
         (tls,) = ingress["spec"]["tls"]
         assert tls["secretName"] == f"caracal-{name}-tls"
         assert tls["hosts"] == [ingress["spec"]["rules"][0]["host"]]
@@ -338,7 +380,10 @@ def test_one_authority_issues_an_ingress_its_certificate(cloud: str) -> None:
         notes = ingress["metadata"]["annotations"]
         assert None not in notes.values()
         by_manager = "cert-manager.io/cluster-issuer" in notes
-        by_cloud = {"alb.ingress.kubernetes.io/certificate-arn", "networking.gke.io/managed-certificates"}
+        by_cloud = {
+            "alb.ingress.kubernetes.io/certificate-arn",
+            "networking.gke.io/managed-certificates",
+        }
         assert by_manager != bool(by_cloud & notes.keys())
         assert by_manager == ("tls" in ingress["spec"])
 
@@ -351,11 +396,18 @@ def test_one_authority_issues_an_ingress_its_certificate(cloud: str) -> None:
         ("aks", "azure-application-gateway", "managed-csi"),
     ],
 )
-def test_a_cloud_differs_in_class_storage_and_identity_alone(cloud: str, ingress_class: str, storage: str) -> None:
+def test_a_cloud_differs_in_class_storage_and_identity_alone(
+    cloud: str, ingress_class: str, storage: str
+) -> None:
     def without_cloud(objects: list[dict]) -> list[dict]:
         kept = []
         for item in objects:
-            if item["kind"] in {"NetworkPolicy", "BackendConfig", "ServiceMonitor", "PrometheusRule"}:
+            if item["kind"] in {
+                "NetworkPolicy",
+                "BackendConfig",
+                "ServiceMonitor",
+                "PrometheusRule",
+            }:
                 continue
             item["metadata"].pop("annotations", None)
             if item["kind"] == "Ingress":
@@ -391,7 +443,9 @@ def test_a_budget_never_keeps_a_node_from_being_drained() -> None:
 @pytest.mark.parametrize("files", overlays(), ids=str)
 def test_a_scaled_workload_names_no_number_of_its_own(files: tuple[str, ...]) -> None:
     objects = render(values(*files))
-    scaled = {o["spec"]["scaleTargetRef"]["name"]: o for o in of_kind(objects, "HorizontalPodAutoscaler")}
+    scaled = {
+        o["spec"]["scaleTargetRef"]["name"]: o for o in of_kind(objects, "HorizontalPodAutoscaler")
+    }
     for workload in of_kind(objects, "StatefulSet", "Deployment"):
         name = workload["metadata"]["name"]
         assert ("replicas" in workload["spec"]) != (name in scaled)
@@ -402,7 +456,9 @@ def test_a_scaled_workload_names_no_number_of_its_own(files: tuple[str, ...]) ->
 def test_objects_of_your_own_are_templates() -> None:
     own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-own"}}
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\n"
-    names = {o["metadata"]["name"] for o in of_kind(render({"extraObjects": [own, text]}), "ConfigMap")}
+    names = {
+        o["metadata"]["name"] for o in of_kind(render({"extraObjects": [own, text]}), "ConfigMap")
+    }
     assert names == {"caracal-own", "text"}
 
 

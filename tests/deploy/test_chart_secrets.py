@@ -47,7 +47,11 @@ ENTRIES = {
         )
     },
 }  # fmt: skip
-OPTIONAL_ENTRIES = {"caracal/sts-admin-token", "caracal/audit-admin-token", "caracal/metrics-bearer"}
+OPTIONAL_ENTRIES = {
+    "caracal/sts-admin-token",
+    "caracal/audit-admin-token",
+    "caracal/metrics-bearer",
+}
 
 
 def key(number: int) -> str:
@@ -86,7 +90,9 @@ def made(directory: Path, manager: dict[str, str] = MANAGER, **optional: str) ->
         with_dot = "{{ with .Values }}" + text + "{{ end }}"
         (directory / f"templates/{name}.txt").write_text(with_dot)
     (literal,) = template["templateFrom"]
-    (directory / "templates/literal.txt").write_text("{{ with .Values }}" + literal["literal"] + "{{ end }}")
+    (directory / "templates/literal.txt").write_text(
+        "{{ with .Values }}" + literal["literal"] + "{{ end }}"
+    )
     given = manager | {OPTIONAL.get(k, k.replace("_", "-")): v for k, v in optional.items()}
     with Chart.load(directory) as chart:
         texts = chart.render(values=given, name="secret", namespace="caracal")
@@ -199,7 +205,9 @@ def test_a_missing_key_stops_a_role_with_its_name(tmp_path: Path) -> None:
     """The check above would see a key that is not made."""
     template = pods(render(values(MANAGED)))["sts"]
     told = {n: v.replace("/run/secrets/", f"{tmp_path}/") for n, v in environment(template).items()}
-    refused = run(BINARY, "config", "print", "--roles", "sts", env={"PATH": os.environ["PATH"], **told})
+    refused = run(
+        BINARY, "config", "print", "--roles", "sts", env={"PATH": os.environ["PATH"], **told}
+    )
     assert refused.returncode != 0
     assert "SECRET_STORE_KEK" in refused.stdout + refused.stderr
 
@@ -212,7 +220,12 @@ def test_urls_carry_any_password_and_check_whom_they_reach(tmp_path: Path) -> No
     assert (admin.hostname, admin.port, admin.path) == ("db.test", 5432, "/caracal")
     assert admin.query == "sslmode=verify-full"
     cache = urlsplit(secret["redisUrl"])
-    assert (cache.scheme, cache.hostname, cache.port, cache.path) == ("rediss", "cache.test", 6380, "/0")
+    assert (cache.scheme, cache.hostname, cache.port, cache.path) == (
+        "rediss",
+        "cache.test",
+        6380,
+        "/0",
+    )
     assert unquote(cache.password) == MANAGER["redisPassword"]
     for role in ROLES:
         own = urlsplit(secret[f"{role}DatabaseUrl"])
@@ -257,7 +270,10 @@ def test_any_store_serves_the_one_external_secret(name: str) -> None:
 
 def test_the_target_is_the_secret_that_the_chart_reads() -> None:
     with Chart.load(CHART) as chart:
-        assert chart.values["secrets"]["runtimeSecretName"] == external_secret()["spec"]["target"]["name"]
+        assert (
+            chart.values["secrets"]["runtimeSecretName"]
+            == external_secret()["spec"]["target"]["name"]
+        )
     assert external_secret()["metadata"]["name"] == "caracal-runtime"
 
 
@@ -286,7 +302,9 @@ def test_an_evaluation_gets_a_secret_with_every_key_that_is_mounted() -> None:
     assert urlsplit(secret["stringData"]["databaseUrl"]).query == "sslmode=disable"
     job = named(objects, "Job", "caracal-caracal-migrate")
     weight = "helm.sh/hook-weight"
-    assert int(secret["metadata"]["annotations"][weight]) < int(job["metadata"]["annotations"][weight])
+    assert int(secret["metadata"]["annotations"][weight]) < int(
+        job["metadata"]["annotations"][weight]
+    )
 
 
 @pytest.mark.parametrize("missing", sorted(PLAINTEXT))
@@ -297,7 +315,9 @@ def test_an_evaluation_names_the_value_that_is_missing(missing: str) -> None:
 
 
 def test_the_metrics_bearer_may_be_elsewhere() -> None:
-    objects = render(values(secrets__metricsBearer__secretName="scrape", secrets__metricsBearer__key="token"))
+    objects = render(
+        values(secrets__metricsBearer__secretName="scrape", secrets__metricsBearer__key="token")
+    )
     for role in ROLES:
         assert secret_files(pods(objects)[role])["metricsBearer"] == ("scrape", "token")
     assert "metricsBearer" not in mounted(objects)
@@ -305,10 +325,16 @@ def test_the_metrics_bearer_may_be_elsewhere() -> None:
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])
 def test_a_bundle_of_certificates_reaches_every_pod(kind: str) -> None:
-    objects = render(values(**{f"tls__caBundle__{kind}Name": "roots", "tls__caBundle__key": "bundle.pem"}))
+    objects = render(
+        values(**{f"tls__caBundle__{kind}Name": "roots", "tls__caBundle__key": "bundle.pem"})
+    )
     for name, template in pods(objects).items():
         assert environment(template)["CARACAL_TLS_EXTRA_CA_FILE"] == "/run/ca/ca.crt", name
         (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "ca"]
         (source,) = volume["projected"]["sources"]
-        assert source == {kind: {"name": "roots", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}}
-        assert {"name": "ca", "mountPath": "/run/ca", "readOnly": True} in container(template)["volumeMounts"]
+        assert source == {
+            kind: {"name": "roots", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
+        }
+        assert {"name": "ca", "mountPath": "/run/ca", "readOnly": True} in container(template)[
+            "volumeMounts"
+        ]

@@ -20,7 +20,9 @@ from redis_server import Server, free_port
 from testbed import Postgres
 
 START_SECONDS = 60
-REDIS_USERS = "user default on >{password} ~* &* +@all\nuser probe on nopass resetchannels -@all +ping\n"
+REDIS_USERS = (
+    "user default on >{password} ~* &* +@all\nuser probe on nopass resetchannels -@all +ping\n"
+)
 
 
 def key(number: int) -> str:
@@ -44,7 +46,9 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen] = {}
         users = directory / "redis-users"
         users.mkdir()
-        (users / "redisUsers.acl").write_text(REDIS_USERS.format(password=PLAINTEXT["redisPassword"]))
+        (users / "redisUsers.acl").write_text(
+            REDIS_USERS.format(password=PLAINTEXT["redisPassword"])
+        )
         self.redis = Server(directory / "redis", users)
         owner = {**os.environ, "CARACAL_OWNER_PASSWORD": PLAINTEXT["postgresPassword"]}
         create = INFRA / "postgres/create-database.sql"
@@ -168,7 +172,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_metrics_are_for_the_bearer_and_on_the_operations_port_alone(role: str, cluster: Cluster) -> None:
+def test_metrics_are_for_the_bearer_and_on_the_operations_port_alone(
+    role: str, cluster: Cluster
+) -> None:
     assert cluster.ask(role, "/metrics") == 401
     assert cluster.ask(role, "/metrics", bearer="wrong") in (401, 403)
     assert cluster.ask(role, "/metrics", bearer=PLAINTEXT["metricsBearer"]) == 200
@@ -178,7 +184,9 @@ def test_metrics_are_for_the_bearer_and_on_the_operations_port_alone(role: str, 
 
 
 def test_a_governed_call_passes_and_its_evidence_is_found(cluster: Cluster) -> None:
-    urls = [f"--{role}-url={cluster.url(role)}" for role in ("api", "sts", "coordinator", "gateway")]
+    urls = [
+        f"--{role}-url={cluster.url(role)}" for role in ("api", "sts", "coordinator", "gateway")
+    ]
     told = {
         "PATH": os.environ["PATH"],
         "HOME": str(cluster.directory),
@@ -188,7 +196,9 @@ def test_a_governed_call_passes_and_its_evidence_is_found(cluster: Cluster) -> N
     }
     # For five seconds after a Redis is first seen no mandate passes.
     deadline = time.monotonic() + START_SECONDS
-    while (tour := run(BINARY, "quickstart", "--json", *urls, env=told, timeout=120)).returncode != 0:
+    while (
+        tour := run(BINARY, "quickstart", "--json", *urls, env=told, timeout=120)
+    ).returncode != 0:
         assert time.monotonic() < deadline, f"{tour.stdout}\n{tour.stderr}"
         time.sleep(1)
     assert json.loads(tour.stdout)["ok"] is True
@@ -201,7 +211,9 @@ def test_an_upgrade_migrates_again_while_the_roles_serve(cluster: Cluster) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_pod_that_is_ended_is_gone_in_time_and_its_successor_is_ready(role: str, cluster: Cluster) -> None:
+def test_a_pod_that_is_ended_is_gone_in_time_and_its_successor_is_ready(
+    role: str, cluster: Cluster
+) -> None:
     spec = cluster.templates[role]["spec"]
     pause = container(cluster.templates[role])["lifecycle"]["preStop"]["sleep"]["seconds"]
     code, seconds = cluster.stop(role)
