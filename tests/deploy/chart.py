@@ -14,6 +14,7 @@ from place import INFRA
 CHART = INFRA / "helm/caracal"
 RELEASE = "caracal"
 NAMESPACE = "caracal"
+MANAGED = "examples/values.cloud-managed.yaml"
 PREFIX = f"{RELEASE}-caracal"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -46,6 +47,18 @@ def values(*files: str, **settings: object) -> dict:
     for path, value in settings.items():
         merged = merge(merged, nested(path.replace("__", "."), value))
     return merged
+
+
+def deployment(*files: str, **settings: object) -> dict:
+    """Values of a deployment as documented: with the managed overlay come the hosts of the stores, which
+    its command gives."""
+    hosts = {}
+    if MANAGED in files:
+        hosts = {
+            "secrets__database__host": "postgres.managed.test",
+            "secrets__redis__host": "redis.managed.test",
+        }
+    return values(*files, **{**hosts, **settings})
 
 
 def set_strings(*assignments: str) -> dict:
@@ -137,12 +150,11 @@ def secret_files(template: dict) -> dict[str, tuple[str, str]]:
 
 def overlays() -> list[tuple[str, ...]]:
     """Every combination of files that is documented as a deployment."""
-    managed = "examples/values.cloud-managed.yaml"
     clouds = sorted(path.name for path in Path(CHART / "examples").glob("values.*.yaml"))
-    apart = [f"examples/{name}" for name in clouds if f"examples/{name}" != managed]
+    apart = [f"examples/{name}" for name in clouds if f"examples/{name}" != MANAGED]
     single = [(), ("values.dev.yaml",), ("values.rc.yaml",)]
     return [
         *single,
-        *([(managed,)] if (CHART / managed).exists() else []),
-        *((managed, n) for n in apart),
+        (MANAGED,),
+        *((MANAGED, n) for n in apart),
     ]

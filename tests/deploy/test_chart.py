@@ -16,9 +16,11 @@ import pytest
 import yaml
 from chart import (
     CHART,
+    MANAGED,
     PREFIX,
     Refused,
     container,
+    deployment,
     environment,
     merge,
     named,
@@ -50,7 +52,7 @@ IDS = [
 
 @pytest.fixture(params=ALL_OVERLAYS, ids=IDS)
 def objects(request: pytest.FixtureRequest) -> list[dict]:
-    return render(values(*request.param))
+    return render(deployment(*request.param))
 
 
 @pytest.fixture(scope="module")
@@ -492,8 +494,8 @@ def test_every_value_has_a_place_in_the_schema_and_the_other_way_round() -> None
 
 
 # Values under which every other value has something to say.
-EVERYTHING_ON = values(
-    "examples/values.cloud-managed.yaml",
+EVERYTHING_ON = deployment(
+    MANAGED,
     global__mode="rc",
     global__evaluation=True,
     global__podLabels={"a": "b"},

@@ -6,10 +6,21 @@ import re
 import shlex
 
 import pytest
-from chart import CHART, PREFIX, Refused, merge, of_kind, render, render_texts, set_strings, values
+from chart import (
+    CHART,
+    MANAGED,
+    PREFIX,
+    Refused,
+    deployment,
+    merge,
+    of_kind,
+    render,
+    render_texts,
+    set_strings,
+    values,
+)
 from helm_python import lint
 
-MANAGED = "examples/values.cloud-managed.yaml"
 CLOUDS = ("examples/values.eks.yaml", "examples/values.gke.yaml", "examples/values.aks.yaml")
 HOSTS = ("secrets.database.host=db.internal.test", "secrets.redis.host=cache.internal.test")
 PLAIN = {"postgresPassword": "x"}
@@ -37,6 +48,18 @@ def test_the_pages_command_renders() -> None:
         assert {o["metadata"]["name"] for o in of_kind(objects, "Ingress")} == {
             f"{PREFIX}-{role}" for role in ("sts", "gateway", "api")
         }
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ((), "secrets.database.host"),
+        (HOSTS[:1], "secrets.redis.host"),
+        (HOSTS[1:], "secrets.database.host"),
+    ],
+)
+def test_the_pages_command_fails_fast_without_a_host(given: tuple[str, ...], missing: str) -> None:
+    assert f"set {missing}" in refused(merge(values(MANAGED), set_strings(*given)))
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -82,7 +105,7 @@ def test_a_clouds_overlay_renders_with_the_same_two_settings(cloud: str) -> None
     ],
 )
 def test_stable_refuses(settings: dict, sentence: str) -> None:
-    assert sentence in refused(values(MANAGED, **settings))
+    assert sentence in refused(deployment(MANAGED, **settings))
 
 
 def test_production_alone_says_what_is_missing_until_nothing_is() -> None:
@@ -127,12 +150,12 @@ def test_every_mode_refuses(settings: dict, sentence: str) -> None:
 
 
 def test_what_is_not_published_needs_no_certificate() -> None:
-    given = values(MANAGED, ingress__gateway__enabled=False, ingress__gateway__tlsSecretName="")
+    given = deployment(MANAGED, ingress__gateway__enabled=False, ingress__gateway__tlsSecretName="")
     assert len(of_kind(render(given), "Ingress")) == 2
 
 
 def test_the_load_balancer_may_have_the_certificate() -> None:
-    given = values(
+    given = deployment(
         MANAGED, ingress__gateway__tlsSecretName="", ingress__gateway__tlsByController=True
     )
     assert render(given)
@@ -140,7 +163,7 @@ def test_the_load_balancer_may_have_the_certificate() -> None:
 
 def test_the_notes_say_what_to_check_next() -> None:
     (notes,) = [
-        t for path, t in render_texts(values(MANAGED)).items() if path.endswith("NOTES.txt")
+        t for path, t in render_texts(deployment(MANAGED)).items() if path.endswith("NOTES.txt")
     ]
     for wanted in (
         "get externalsecret caracal-runtime",

@@ -6,8 +6,10 @@ import ipaddress
 
 import pytest
 from chart import (
+    MANAGED,
     PREFIX,
     container,
+    deployment,
     merge,
     named,
     of_kind,
@@ -18,7 +20,6 @@ from chart import (
 )
 from place import PORTS, ROLES
 
-MANAGED = "examples/values.cloud-managed.yaml"
 CLOUDS = {
     "nginx": (MANAGED,),
     "eks": (MANAGED, "examples/values.eks.yaml"),
@@ -146,7 +147,7 @@ CALLS = {
 @pytest.mark.parametrize("caller", [*ROLES, "migrate"])
 @pytest.mark.parametrize("called", [*ROLES, "migrate"])
 def test_roles_call_those_whose_answers_they_need(caller: str, called: str) -> None:
-    objects = render(values(MANAGED))
+    objects = render(deployment(MANAGED))
     for port in (PORTS.get(called, 8080), OPS, 22):
         wanted = (caller, called) in CALLS and port == PORTS.get(called)
         assert allowed(objects, role(caller), role(called), port) == wanted, port
@@ -155,7 +156,7 @@ def test_roles_call_those_whose_answers_they_need(caller: str, called: str) -> N
 def test_the_calls_are_those_of_the_environment() -> None:
     """Who is told another role's address may reach it, and nobody else."""
     told = set()
-    for name, template in pods(render(values(MANAGED))).items():
+    for name, template in pods(render(deployment(MANAGED))).items():
         for entry in container(template)["env"]:
             for other in ROLES:
                 if entry["value"] == f"http://{PREFIX}-{other}:{PORTS[other]}":
@@ -202,12 +203,12 @@ def test_the_calls_are_those_of_the_environment() -> None:
 def test_who_reaches_whom_on_a_managed_cluster(
     source: End, target: End, port: int, wanted: bool
 ) -> None:
-    assert allowed(render(values(MANAGED)), source, target, port) == wanted
+    assert allowed(render(deployment(MANAGED)), source, target, port) == wanted
 
 
 @pytest.mark.parametrize("name", [*ROLES, "migrate"])
 def test_names_are_resolved_by_the_clusters_resolver_alone(name: str) -> None:
-    objects = render(values(MANAGED))
+    objects = render(deployment(MANAGED))
     for protocol in ("UDP", "TCP"):
         assert allowed(objects, role(name), RESOLVER, 53, protocol)
         assert not allowed(objects, role(name), INTERNET, 53, protocol)
@@ -216,7 +217,7 @@ def test_names_are_resolved_by_the_clusters_resolver_alone(name: str) -> None:
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_no_rule_of_a_managed_cluster_is_open(cloud: str) -> None:
-    for policy in of_kind(render(values(*CLOUDS[cloud])), "NetworkPolicy"):
+    for policy in of_kind(render(deployment(*CLOUDS[cloud])), "NetworkPolicy"):
         spec = policy["spec"]
         assert spec["policyTypes"] == ["Ingress", "Egress"]
         for side, rules in (("to", spec.get("egress")), ("from", spec.get("ingress"))):
@@ -231,7 +232,7 @@ def test_no_rule_of_a_managed_cluster_is_open(cloud: str) -> None:
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_every_pod_is_under_a_policy_of_its_own(cloud: str) -> None:
-    objects = render(values(*CLOUDS[cloud]))
+    objects = render(deployment(*CLOUDS[cloud]))
     policies = of_kind(objects, "NetworkPolicy")
     for name, template in pods(objects).items():
         over = [
@@ -242,7 +243,7 @@ def test_every_pod_is_under_a_policy_of_its_own(cloud: str) -> None:
 
 @pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
 def test_a_clouds_load_balancer_reaches_what_is_published_and_its_readiness(cloud: str) -> None:
-    objects = render(values(*CLOUDS[cloud]))
+    objects = render(deployment(*CLOUDS[cloud]))
     balancer = {"eks": "10.60.3.4", "gke": "130.211.1.1", "aks": "10.60.0.7"}[cloud]
     for name in ("sts", "gateway", "api"):
         assert allowed(objects, balancer, role(name), PORTS[name])
@@ -263,7 +264,7 @@ def test_stores_may_be_named_as_peers_of_their_own() -> None:
     store = [{"ipBlock": {"cidr": "10.40.0.0/24"}}]
     cache = [{"ipBlock": {"cidr": "10.41.0.0/24"}}]
     objects = render(
-        values(
+        deployment(
             MANAGED, networkPolicy__extraEgress=[], networkPolicy__postgres=store, networkPolicy__redis=cache,
             secrets__redis__port=6380,
         )
@@ -279,7 +280,7 @@ def test_stores_may_be_named_as_peers_of_their_own() -> None:
 
 def test_what_is_opened_is_opened_for_those_who_need_it() -> None:
     given = {"networkPolicy__allowOpenHttps": True, "networkPolicy__allowOpenDns": True}
-    objects = render(values(MANAGED, **given))
+    objects = render(deployment(MANAGED, **given))
     for name in (*ROLES, "migrate"):
         assert allowed(objects, role(name), INTERNET, 443) == (name in {"sts", "gateway", "api"})
         assert allowed(objects, role(name), INTERNET, 53, "UDP")
@@ -362,7 +363,7 @@ def test_no_published_path_leads_to_an_operation(name: str, operation: str) -> N
 
 
 def test_the_pages_certificates_are_of_the_issuers() -> None:
-    objects = render(values(MANAGED))
+    objects = render(deployment(MANAGED))
     for name in ("sts", "gateway", "api"):
         ingress = named(objects, "Ingress", f"{PREFIX}-{name}")
         assert (
@@ -376,7 +377,7 @@ def test_the_pages_certificates_are_of_the_issuers() -> None:
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_one_authority_issues_an_ingress_its_certificate(cloud: str) -> None:
-    for ingress in of_kind(render(values(*CLOUDS[cloud])), "Ingress"):
+    for ingress in of_kind(render(deployment(*CLOUDS[cloud])), "Ingress"):
         notes = ingress["metadata"]["annotations"]
         assert None not in notes.values()
         by_manager = "cert-manager.io/cluster-issuer" in notes
@@ -421,7 +422,7 @@ def test_a_cloud_differs_in_class_storage_and_identity_alone(
             kept.append(item)
         return kept
 
-    objects = render(values(*CLOUDS[cloud]))
+    objects = render(deployment(*CLOUDS[cloud]))
     for ingress in of_kind(objects, "Ingress"):
         assert ingress["spec"]["ingressClassName"] == ingress_class
     for workload in of_kind(objects, "StatefulSet"):
@@ -429,7 +430,7 @@ def test_a_cloud_differs_in_class_storage_and_identity_alone(
         assert claim["spec"]["storageClassName"] == storage
     (account,) = [a for a in of_kind(objects, "ServiceAccount") if a["metadata"]["name"] == PREFIX]
     assert len(account["metadata"]["annotations"]) == 1
-    assert without_cloud(objects) == without_cloud(render(values(MANAGED)))
+    assert without_cloud(objects) == without_cloud(render(deployment(MANAGED)))
 
 
 def test_a_budget_never_keeps_a_node_from_being_drained() -> None:
@@ -442,7 +443,7 @@ def test_a_budget_never_keeps_a_node_from_being_drained() -> None:
 
 @pytest.mark.parametrize("files", overlays(), ids=str)
 def test_a_scaled_workload_names_no_number_of_its_own(files: tuple[str, ...]) -> None:
-    objects = render(values(*files))
+    objects = render(deployment(*files))
     scaled = {
         o["spec"]["scaleTargetRef"]["name"]: o for o in of_kind(objects, "HorizontalPodAutoscaler")
     }

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from chart import (
     CHART,
+    MANAGED,
     Refused,
     container,
+    deployment,
     environment,
     named,
     of_kind,
@@ -27,7 +29,6 @@ from helm_python import Chart
 from place import BINARY, ROLES, run, succeed
 
 EXAMPLES = CHART / "examples/external-secrets"
-MANAGED = "examples/values.cloud-managed.yaml"
 STORES = ("secretstore-aws.yaml", "secretstore-gcp.yaml", "secretstore-azure.yaml")
 OPTIONAL = {
     "stsAdminToken": "sts-admin-token",
@@ -113,7 +114,7 @@ def mounted(objects: list[dict]) -> set[str]:
 
 def everything() -> list[dict]:
     wired = {f"secrets__{name}__secretName": "caracal-runtime" for name in OPTIONAL}
-    return render(values(MANAGED, **wired))
+    return render(deployment(MANAGED, **wired))
 
 
 def test_the_entries_are_those_of_the_page() -> None:
@@ -146,7 +147,7 @@ def test_what_may_be_missing_is_looked_for_by_name(dash: bool) -> None:
 
 def test_it_makes_exactly_the_keys_that_the_pods_mount(tmp_path: Path) -> None:
     least = made(tmp_path / "least")
-    assert mounted(render(values(MANAGED))) == least.keys()
+    assert mounted(render(deployment(MANAGED))) == least.keys()
     most = made(tmp_path / "most", **{name: key(9) for name in OPTIONAL})
     # With its own key the Coordinator is not shown the KEK, which others still mount.
     assert mounted(everything()) == most.keys()
@@ -154,8 +155,8 @@ def test_it_makes_exactly_the_keys_that_the_pods_mount(tmp_path: Path) -> None:
 
 
 def test_a_rotation_of_the_kek_needs_one_key_more() -> None:
-    rotating = mounted(render(values(MANAGED, secrets__kekRotation=True)))
-    assert rotating - mounted(render(values(MANAGED))) == {"secretStoreKekPrevious"}
+    rotating = mounted(render(deployment(MANAGED, secrets__kekRotation=True)))
+    assert rotating - mounted(render(deployment(MANAGED))) == {"secretStoreKekPrevious"}
 
 
 def test_each_key_reaches_only_its_holders() -> None:
@@ -189,7 +190,7 @@ def test_with_the_pages_entries_a_role_accepts_its_configuration(
 ) -> None:
     optional = {name: key(9) for name in OPTIONAL} if with_optional else {}
     secret = made(tmp_path / "chart", **optional)
-    template = pods(everything() if with_optional else render(values(MANAGED)))[role]
+    template = pods(everything() if with_optional else render(deployment(MANAGED)))[role]
     (tmp_path / "run").mkdir()
     for path, (_, name) in secret_files(template).items():
         (tmp_path / "run" / path).write_text(secret[name])
@@ -203,7 +204,7 @@ def test_with_the_pages_entries_a_role_accepts_its_configuration(
 
 def test_a_missing_key_stops_a_role_with_its_name(tmp_path: Path) -> None:
     """The check above would see a key that is not made."""
-    template = pods(render(values(MANAGED)))["sts"]
+    template = pods(render(deployment(MANAGED)))["sts"]
     told = {n: v.replace("/run/secrets/", f"{tmp_path}/") for n, v in environment(template).items()}
     refused = run(
         BINARY, "config", "print", "--roles", "sts", env={"PATH": os.environ["PATH"], **told}
@@ -279,8 +280,8 @@ def test_the_target_is_the_secret_that_the_chart_reads() -> None:
 
 @pytest.mark.parametrize("files", overlays(), ids=str)
 def test_no_overlay_renders_a_secret(files: tuple[str, ...]) -> None:
-    assert of_kind(render(values(*files)), "Secret") == []
-    for path, text in render_texts(values(*files)).items():
+    assert of_kind(render(deployment(*files)), "Secret") == []
+    for path, text in render_texts(deployment(*files)).items():
         assert not re.search(r"(?i)postgres://|redis(s)?://", text), path
 
 

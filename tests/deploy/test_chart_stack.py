@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chart import PREFIX, container, environment, named, pods, render, secret_files, values
+from chart import (
+    PREFIX,
+    container,
+    environment,
+    named,
+    pods,
+    render,
+    secret_files,
+    values,
+)
 from place import BINARY, INFRA, PORTS, ROLES, run, succeed
 from redis_server import Server, free_port
 from testbed import Postgres
