@@ -1,8 +1,8 @@
-{{/* The enabled roles, separated by spaces. */}}
+{{/* The roles that are on, separated by spaces. */}}
 {{- define "caracal.monitoring.roles" -}}
 {{- $enabled := list -}}
-{{- range $role := list "sts" "gateway" "audit" "api" "coordinator" -}}
-{{- if dig "services" $role "enabled" true $.Values.AsMap -}}
+{{- range $role := include "caracal.roles" . | fromYamlArray -}}
+{{- if (index $.Values.services $role).enabled -}}
 {{- $enabled = append $enabled $role -}}
 {{- end -}}
 {{- end -}}
