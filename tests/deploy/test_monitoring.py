@@ -15,12 +15,14 @@ import pytest
 import yaml
 from chart import CHART, PREFIX, Refused, of_kind, render, values
 from place import REPOSITORY, ROLES, succeed
+from redis_server import free_port
 from test_stack import Stack
 from test_stack import test_a_governed_call_passes_through_the_stack as pass_a_governed_call
 from testbed import Postgres
 
 FILES = CHART / "files/monitoring"
 RUNBOOKS = REPOSITORY / "docs/operations/alerts.md"
+OBSERVABILITY = REPOSITORY / "docs/operations/observability.md"
 RULES = yaml.safe_load((FILES / "rules.yaml").read_text())
 CASES = yaml.safe_load((Path(__file__).parent / "monitoring/cases.yaml").read_text())
 DASHBOARDS = sorted((FILES / "dashboards").glob("*.json"))
@@ -110,12 +112,29 @@ def ask(url: str, bearer: str) -> tuple[int, str]:
         return refused.code, ""
 
 
+class WithOpsPorts(Stack):
+    """Metrics apart from callers, as the chart has it."""
+
+    def __init__(self, directory: Path, postgres: Postgres) -> None:
+        super().__init__(directory, postgres)
+        self.ops_ports = {role: free_port() for role in ROLES}
+
+    def environment(self, name: str) -> dict[str, str]:
+        given = super().environment(name)
+        if name in ROLES:
+            given["CARACAL_OPS_PORT"] = str(self.ops_ports[name])
+        return given
+
+    def scrape(self, role: str, bearer: str) -> tuple[int, str]:
+        return ask(f"http://localhost:{self.ops_ports[role]}/metrics", bearer)
+
+
 @pytest.fixture(scope="module")
 def expositions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The metrics of each role after a governed call and refusals."""
     postgres = Postgres()
     try:
-        stack = Stack(tmp_path_factory.mktemp("monitored"), postgres)
+        stack = WithOpsPorts(tmp_path_factory.mktemp("monitored"), postgres)
         try:
             stack.migrate()
             for role in ROLES:
@@ -125,9 +144,9 @@ def expositions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             pass_a_governed_call(stack)
             assert ask(f"{stack.url('api')}/v1/zones", "nobody")[0] == 401
             bearer = (stack.secrets / "metricsBearer").read_text()
-            texts = {role: ask(f"{stack.url(role)}/metrics", bearer)[1] for role in ROLES}
+            texts = {role: stack.scrape(role, bearer)[1] for role in ROLES}
             for role in ROLES:
-                assert ask(f"{stack.url(role)}/metrics", "another")[0] in (401, 403), role
+                assert stack.scrape(role, "another")[0] in (401, 403), role
             yield texts
         finally:
             stack.close()
@@ -367,6 +386,32 @@ def test_every_alert_says_what_to_do() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert said["summary"] and said["description"]
         assert said["runbook_url"].endswith(f"/alerts/#{rule['alert'].lower()}")
+
+
+def test_the_pages_point_at_alerts_that_there_are() -> None:
+    anchors = {alert.lower() for alert in EACH_ROLE}
+    within = set(re.findall(r"\]\(#(\w+)\)", RUNBOOKS.read_text()))
+    across = set(re.findall(r"\]\(alerts\.md#(\w+)\)", OBSERVABILITY.read_text()))
+    assert within and across and (within | across) <= anchors
+    named = set(
+        re.findall(r"\bCaracal(?:[A-Z]\w+)+\b", RUNBOOKS.read_text() + OBSERVABILITY.read_text())
+    )
+    assert named <= set(EACH_ROLE)
+
+
+def test_the_page_has_every_threshold_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([0-9.]+)[ |]", OBSERVABILITY.read_text(), re.M)
+    assert {name: float(default) for name, default in rows} == RULES["thresholds"]
+    used = set(re.findall(r"`alertRules\.(\w+)`", RUNBOOKS.read_text()))
+    assert used <= {"enabled", *RULES["thresholds"]}
+
+
+def test_the_page_has_every_metric(exported: dict[str, set[str]]) -> None:
+    page = OBSERVABILITY.read_text()
+    for name in exported:
+        whole = re.sub(r"_(?:bucket|sum|count)$", "", name)
+        denial = whole.replace("caracal_gateway_denials_", "").removesuffix("_total")
+        assert whole in NOT_OURS or f"`{whole}`" in page or f"`{denial}`" in page, name
 
 
 # Firing.
