@@ -1,6 +1,7 @@
 //! What every role of a process stands on, and how each role is put on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use caracal_api::{Api, ApiParts, EvidenceBarrier};
 use caracal_audit::Audit;
@@ -20,6 +21,10 @@ use super::adapters::KeysOf;
 use super::listeners::{Listeners, Routers};
 use super::{StartError, options};
 use crate::config::Settings;
+
+/// Judging a running stream takes a database and an STS that busy networks may hold up. Nothing of the
+/// stream is passed on meanwhile.
+const REJUDGE_OVER_NETWORK: Duration = Duration::from_millis(500);
 
 /// Time, chance, settings, metrics: the same for all roles of a process.
 #[derive(Clone)]
@@ -133,8 +138,12 @@ impl Ground<'_> {
         (keys, sts): (Arc<dyn KeySource>, Arc<dyn Exchange>),
         marks: Option<Arc<dyn ReplayMarks>>,
     ) -> Arc<Gateway> {
+        let mut options = options::gateway(self.settings, &self.issuer, listeners);
+        if marks.is_some() {
+            options.rejudge_timeout = REJUDGE_OVER_NETWORK;
+        }
         Gateway::new(
-            options::gateway(self.settings, &self.issuer, listeners),
+            options,
             GatewayDeps {
                 clock: self.clock.clone(),
                 random: self.random.clone(),
