@@ -1,4 +1,4 @@
-"""The pages on Kubernetes: each command renders or is refused as it says, and all that they name exists."""
+"""The pages on Kubernetes: each command renders or is refused as they say; all that they name exists."""
 
 from __future__ import annotations
 
@@ -83,8 +83,13 @@ def inline(text: str) -> list[str]:
 
 
 def commands(text: str, program: str) -> list[Command]:
-    """Each call of a program in the page's blocks, in pipes and substitutions too."""
-    found = []
+    """Each call of a program in the page's blocks, in pipes and substitutions too, and in its sentences
+    where it is a whole one."""
+    found = [
+        Command(tuple(shlex.split(words)), "")
+        for words in inline(text)
+        if words.startswith(f"{program} ") and "--namespace" in words
+    ]
     for block in blocks(text, "bash"):
         block = re.sub(r"^cat >\S+ <<END\n.*?^END$", "", block, flags=re.M | re.S)
         refusal = ""
@@ -253,7 +258,8 @@ def test_no_command_is_passed_over() -> None:
     for program in ("helm", "kubectl"):
         for page in PAGES:
             text = page.read_text()
-            code = "\n".join(blocks(text, "bash"))
+            whole = [words for words in inline(text) if "--namespace" in words]
+            code = "\n".join([*blocks(text, "bash"), *whole])
             assert len(commands(text, program)) == len(
                 re.findall(rf"(?:^|\| |\$\(){program} ", code, re.M)
             ), page
@@ -279,9 +285,7 @@ def test_the_files_that_a_page_gives_are_used_by_its_commands() -> None:
 def test_the_check_for_plaintext_prints_what_the_page_says() -> None:
     text = (OPERATIONS / NAMES[0]).read_text()
     (pattern,) = re.findall(r"grep --count '([^']+)'", text)
-    (command,) = [
-        c for c in commands(text, "helm") if c.words[1] == "template" and not c.refusal
-    ]
+    (command,) = [c for c in commands(text, "helm") if c.words[1] == "template" and not c.refusal]
     made = "\n".join(texts_of(command, {}).values())
     assert re.findall(pattern, made, re.M) == []
     evaluation = (OPERATIONS / "deploy-with-helm.md").read_text()
@@ -307,8 +311,9 @@ def test_the_entries_are_those_that_the_external_secret_asks_for() -> None:
     optional = {"caracal/sts-admin-token", "caracal/audit-admin-token", "caracal/metrics-bearer"}
     assert {entry: fields for entry, fields in told.items() if entry not in optional} == asked
     assert optional < set(told)
+    searched = external["spec"]["dataFrom"][0]["find"]["name"]["regexp"]
     for entry in optional:
-        assert entry.removeprefix("caracal/") in external["spec"]["dataFrom"][0]["find"]["name"]["regexp"]
+        assert entry.removeprefix("caracal/") in searched
 
 
 def test_the_keys_of_a_secret_of_ones_own_are_those_that_are_mounted() -> None:
@@ -418,3 +423,11 @@ def test_a_kubectl_command_that_is_wrong_is_seen(line: str) -> None:
 def test_a_word_that_is_wrong_is_seen(word: str) -> None:
     with pytest.raises(AssertionError):
         check_words(f"Set `{word}`.\n")
+
+
+def test_a_placeholder_that_is_left_is_refused() -> None:
+    left = set_strings(
+        "secrets.database.host=<managed-postgres-host>", "secrets.redis.host=yours.test"
+    )
+    with pytest.raises(Refused, match=r"secrets.database.host|/secrets/database/host"):
+        render(merge(values(MANAGED), left))
