@@ -56,6 +56,9 @@ CREATE INDEX audit_events_record ON audit_events (zone_id, authority_record_id, 
     WHERE authority_record_id IS NOT NULL;
 CREATE INDEX audit_events_refused ON audit_events (zone_id, decision, occurred_at, event_id)
     WHERE decision <> 'allow';
+CREATE INDEX audit_events_refused_application
+    ON audit_events (zone_id, application_id, decision, occurred_at, event_id)
+    WHERE application_id IS NOT NULL AND decision <> 'allow';
 CREATE INDEX audit_events_rare ON audit_events (zone_id, event_type, occurred_at, event_id)
     WHERE event_type NOT IN ('token_exchange', 'gateway_request_started', 'gateway_resource_request');
 -- For walks in the chain's order.
