@@ -13,6 +13,24 @@ BINARY = Path(os.environ.get("CARACAL_BIN", REPOSITORY / "target/debug/caracal")
 TOOLS = Path(sys.executable).parent
 ROLES = ("api", "sts", "gateway", "audit", "coordinator")
 PORTS = {"api": 3000, "coordinator": 4000, "sts": 8080, "gateway": 8081, "audit": 9090}
+# Which program may hold which secret, however it is deployed; what a role does not need it is not given.
+HOLDERS = {
+    "secretStoreKek": {"sts", "api"},
+    "streamsHmacKey": {"api", "coordinator"},
+    "gatewayStsHmacKey": {"sts", "api", "gateway"},
+    "auditHmacKey": set(ROLES),
+    "idempotencyHmacKey": {"coordinator"},
+    "auditCheckpointKey": {"audit"},
+    "caracalAdminToken": {"api"},
+    "caracalCoordinatorToken": {"coordinator"},
+    "stsAdminToken": {"sts"},
+    "auditAdminToken": {"audit"},
+    "metricsBearer": set(ROLES),
+    "redisUrl": set(ROLES),
+    "databaseUrl": {"migrate"},
+    **{f"{role}DbPassword": {"migrate"} for role in ROLES},
+    **{f"{role}DatabaseUrl": {role} for role in ROLES},
+}
 
 
 def run(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,7 @@ from chart import (
     values,
 )
 from helm_python import Chart
-from place import BINARY, ROLES, run, succeed
+from place import BINARY, HOLDERS, ROLES, run, succeed
 
 EXAMPLES = CHART / "examples/external-secrets"
 STORES = ("secretstore-aws.yaml", "secretstore-gcp.yaml", "secretstore-azure.yaml")
@@ -164,23 +164,7 @@ def test_each_key_reaches_only_its_holders() -> None:
     for name, template in pods(everything()).items():
         for _, secret in secret_files(template).values():
             holders.setdefault(secret, set()).add(name)
-    assert holders == {
-        "secretStoreKek": {"sts", "api"},
-        "streamsHmacKey": {"api", "coordinator"},
-        "gatewayStsHmacKey": {"sts", "api", "gateway"},
-        "auditHmacKey": set(ROLES),
-        "idempotencyHmacKey": {"coordinator"},
-        "auditCheckpointKey": {"audit"},
-        "caracalAdminToken": {"api"},
-        "caracalCoordinatorToken": {"coordinator"},
-        "stsAdminToken": {"sts"},
-        "auditAdminToken": {"audit"},
-        "metricsBearer": set(ROLES),
-        "redisUrl": set(ROLES),
-        "databaseUrl": {"migrate"},
-        **{f"{role}DbPassword": {"migrate"} for role in ROLES},
-        **{f"{role}DatabaseUrl": {role} for role in ROLES},
-    }
+    assert holders == HOLDERS
 
 
 @pytest.mark.parametrize("with_optional", [False, True])

@@ -121,7 +121,8 @@ mod tests {
             statements: Some(set * 2),
             commands: parse(&format!(
                 "# Commandstats\r\ncmdstat_set:calls={set},usec=9,usec_per_call=3.0\r\n\
-                 cmdstat_evalsha:calls={set},usec=9\r\ncmdstat_info:calls={info},usec=1\r\ncmdstat_config|get:calls=1,usec=1\r\n"
+                 cmdstat_evalsha:calls={set},usec=9\r\n\
+                 cmdstat_info:calls={info},usec=1\r\ncmdstat_config|get:calls=1,usec=1\r\n"
             )),
         };
         let counted = reading(10, 2).since(&reading(4, 1));

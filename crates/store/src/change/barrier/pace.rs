@@ -143,6 +143,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_in_the_arrivals_does_not_end_the_gathering() {
+        let mut pace = Pace::default();
+        pace.served(WORTH, 0);
+        assert!(enough(&mut pace).is_some());
+        pace.served(NOT_WORTH, 0);
+        assert_eq!(enough(&mut pace), Some(WORTH));
+    }
+
+    #[test]
     fn a_round_waits_for_nearly_as_many_as_have_come_and_looks_now_and_then_for_more() {
         let mut pace = Pace::default();
         pace.served(WORTH, 0);
